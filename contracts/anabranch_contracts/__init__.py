@@ -1,0 +1,1 @@
+"""What is said between services: topology, messages, events, replies, addresses."""

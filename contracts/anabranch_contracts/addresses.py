@@ -1,0 +1,20 @@
+"""Addresses: exchanges, queues and routing keys; pinned names."""
+
+EXCHANGE = "anabranch"
+SIGNALS = "anabranch.signals"
+ROUTER_QUEUE = "anabranch.router"
+SUPERVISOR_QUEUE = "anabranch.supervisor"
+PARKED_QUEUE = "anabranch.parked"
+
+ROUTER_KEYS = ("run.requested", "step.completed")
+SUPERVISOR_KEYS = ("step.failed", "step.rejected", "branch.*", "run.recover")
+
+
+def step_key(agent: str) -> str:
+    """Routing key of the steps of `agent`."""
+    return f"step.requested.{agent}"
+
+
+def step_queue(agent: str) -> str:
+    """Queue of the steps of `agent`."""
+    return f"anabranch.step.{agent}"

@@ -1,0 +1,98 @@
+"""Messages: what travels on the wire. Bodies from outside are validated here, once, at the door."""
+
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+JSON = Any
+
+
+class Message(BaseModel):
+    """A wire body; unknown fields are ignored unless a subclass says that they would change meaning."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class RunRequested(Message):
+    """`run.requested`: start a run. `topology` and `config` are checked at intake, which lists all errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: UUID | None = None
+    task: JSON
+    topology: JSON
+    context: dict[str, JSON] = Field(default_factory=dict)
+    config: dict[str, JSON] = Field(default_factory=dict)
+    labels: dict[str, JSON] = Field(default_factory=dict)
+
+
+class Usage(Message):
+    """What an agent invocation consumed; `cost` in the caller's currency."""
+
+    input_tokens: int | None = Field(default=None, ge=0)
+    output_tokens: int | None = Field(default=None, ge=0)
+    cost: float | None = Field(default=None, ge=0)
+
+
+class StepReference(Message):
+    """Which attempt of which step a worker speaks of."""
+
+    run_id: UUID
+    branch_id: str = Field(min_length=1)
+    step_id: str = Field(min_length=1)
+    attempt: int = Field(ge=1)
+
+
+class StepCompleted(StepReference):
+    """`step.completed`: the agent's reply, any JSON. Times are ISO 8601."""
+
+    response: JSON
+    started_at: str | None = None
+    finished_at: str | None = None
+    worker: str | None = None
+    usage: Usage | None = None
+
+
+class StepError(Message):
+    """Why an attempt failed; `retry_after` in seconds."""
+
+    kind: Literal["transient", "rate_limit", "recoverable", "terminal", "poison"]
+    type: str
+    message: str
+    retry_after: float | None = Field(default=None, ge=0)
+
+
+class StepFailed(StepReference):
+    """`step.failed`: the agent raised, or the step cannot be run."""
+
+    error: StepError
+    started_at: str | None = None
+    finished_at: str | None = None
+    worker: str | None = None
+
+
+class StepRequested(StepReference):
+    """`step.requested.<agent>`: everything a worker needs. `memory` items are `{role, content, name?}`."""
+
+    step_number: int
+    agent: str
+    request: JSON = None
+    memory: list[dict[str, JSON]] = Field(default_factory=list)
+    context: dict[str, JSON] = Field(default_factory=dict)
+    can_invoke: list[str] = Field(default_factory=list)
+    steering: str | None = None
+    deadline: str | None = None
+
+
+class BranchNews(Message):
+    """`branch.spawned|parked|completed|failed|converged`, `step.rejected`: something the supervisor tends to."""
+
+    run_id: UUID
+    branch_id: str
+
+
+class RecoverRun(Message):
+    """`run.recover`: look at the run again and do what is due."""
+
+    run_id: UUID

@@ -1,0 +1,175 @@
+"""Ports: what the handler needs of the world. Memory and real adapters pass the same conformance suites.
+
+The handler awaits nothing but these calls while it processes a batch, so a simulator may stop, crash or
+repeat it at each of them.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from anabranch_contracts.events import Event
+
+
+class Unavailable(Exception):
+    """A dependency cannot be reached; the message says which one and the mend."""
+
+
+class Conflict(Exception):
+    """Another writer was first on one of the runs; nothing of the batch was stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event with its place in the log. `position` is 0 until stored; `at` is the decider's clock (UTC)."""
+
+    run_id: UUID
+    version: int
+    event: Event
+    at: datetime
+    message_id: UUID
+    causation_id: UUID
+    actor: str
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The whole new content of one projection row (upsert by the key columns of `table`)."""
+
+    table: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A disposable cached state: `data` is opaque bytes, valid only for reducers with hash `reducer`."""
+
+    run_id: UUID
+    version: int
+    reducer: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What hydrating one run found: a snapshot to start from (or None) and the events after it, in order."""
+
+    snapshot: Snapshot | None
+    events: Sequence[Recorded]
+
+
+class Unit(Protocol):
+    """One transaction over the locked heads of some runs; commits when its context ends without exception."""
+
+    async def read(self, known: Mapping[UUID, int], reducer: str) -> dict[UUID, Stream]:
+        """Events after the known version of each run (0 = unknown: latest usable snapshot + the rest)."""
+        ...
+
+    async def caused_by(self, messages: Sequence[tuple[UUID, UUID]]) -> dict[UUID, list[Recorded]]:
+        """Per message id the events that (run id, message id) caused; ids that caused none are absent."""
+        ...
+
+    async def append(
+        self, events: Sequence[Recorded], rows: Sequence[Row], snapshots: Sequence[Snapshot] = ()
+    ) -> None:
+        """Store all or nothing; raises `Conflict` when a (run_id, version) is taken."""
+        ...
+
+
+class Store(Protocol):
+    """The event store."""
+
+    def unit(self, runs: Sequence[UUID]) -> AbstractAsyncContextManager[Unit]:
+        """Open a transaction, locking the heads of `runs` in id order (unknown runs lock nothing)."""
+        ...
+
+    def subscribe(self, after: tuple[int, int] = (0, 0), batch: int = 1000) -> AsyncIterator[list[Recorded]]:
+        """The whole log in commit-safe order from an (xid, position) cursor; ends when it has caught up."""
+        ...
+
+    async def live_runs(self) -> list[UUID]:
+        """Runs whose status is not terminal."""
+        ...
+
+    async def due_runs(self, now: datetime, limit: int = 1000) -> list[UUID]:
+        """Runs that have a timer due at `now`."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One message as the broker offers it. `tag` is the adapter's own handle."""
+
+    routing_key: str
+    body: bytes
+    message_id: str | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    redelivered: bool = False
+    delivery_count: int = 0
+    tag: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message to publish. `reply_to_queue` set: to that queue by the default exchange, not mandatory."""
+
+    routing_key: str
+    body: bytes
+    message_id: UUID
+    type: str
+    correlation_id: str | None = None
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    reply_to_queue: str | None = None
+    reply_to: str | None = None
+
+
+class Inbox(Protocol):
+    """A consumer on one or more queues."""
+
+    async def take(self, limit: int) -> list[Delivery]:
+        """Wait for at least one delivery, return what has piled up (at most `limit`); [] once stopped."""
+        ...
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None: ...
+
+    async def requeue(self, deliveries: Sequence[Delivery]) -> None:
+        """Offer them again at once."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop taking; unacked deliveries may still be acked until the transport closes."""
+        ...
+
+
+class Transport(Protocol):
+    """The broker. `publish` raises `Unavailable` (or a foreign error) = outcome unknown, publish again."""
+
+    async def connect(self) -> None:
+        """Connect and declare exchange, service queues and the parked queue."""
+        ...
+
+    async def declare_steps(self, agents: Sequence[str]) -> None:
+        """Declare and bind the step queues of `agents`."""
+        ...
+
+    async def consume(self, queues: Sequence[str], prefetch: int) -> Inbox: ...
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        """Publish all, mandatory and confirmed; a step for an agent without a queue gets one declared first."""
+        ...
+
+    async def park(self, delivery: Delivery, reason: str) -> None:
+        """Set a message aside in the parked queue with header `reason` (and `routing-key`); does not ack."""
+        ...
+
+    def healthy(self) -> bool: ...
+
+    async def close(self) -> None: ...
