@@ -7,7 +7,16 @@ SUPERVISOR_QUEUE = "anabranch.supervisor"
 PARKED_QUEUE = "anabranch.parked"
 
 ROUTER_KEYS = ("run.requested", "step.completed")
-SUPERVISOR_KEYS = ("step.failed", "step.rejected", "branch.*", "run.recover")
+SUPERVISOR_KEYS = (
+    "step.failed",
+    "step.rejected",
+    "branch.spawned",
+    "branch.parked",
+    "branch.completed",
+    "branch.failed",
+    "branch.merged",
+    "run.recover",
+)
 
 
 def step_key(agent: str) -> str:

@@ -11,7 +11,22 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from anabranch_contracts.events import Event
+from anabranch.domain.recorded import Recorded, Row
+
+__all__ = [
+    "Conflict",
+    "Delivery",
+    "Inbox",
+    "Outgoing",
+    "Recorded",
+    "Row",
+    "Snapshot",
+    "Store",
+    "Stream",
+    "Transport",
+    "Unavailable",
+    "Unit",
+]
 
 
 class Unavailable(Exception):
@@ -20,28 +35,6 @@ class Unavailable(Exception):
 
 class Conflict(Exception):
     """Another writer was first on one of the runs; nothing of the batch was stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """An event with its place in the log. `position` is 0 until stored; `at` is the decider's clock (UTC)."""
-
-    run_id: UUID
-    version: int
-    event: Event
-    at: datetime
-    message_id: UUID
-    causation_id: UUID
-    actor: str
-    position: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """The whole new content of one projection row (upsert by the key columns of `table`)."""
-
-    table: str
-    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +112,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message to publish. `reply_to_queue` set: to that queue by the default exchange, not mandatory."""
+    """One message to publish.
+
+    `mandatory` False = news that nobody need listen to. `reply_to_queue` set = to that queue by the default
+    exchange, never mandatory.
+    """
 
     routing_key: str
     body: bytes
@@ -129,6 +126,7 @@ class Outgoing:
     headers: Mapping[str, Any] = field(default_factory=dict)
     reply_to_queue: str | None = None
     reply_to: str | None = None
+    mandatory: bool = True
 
 
 class Inbox(Protocol):

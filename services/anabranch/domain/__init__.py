@@ -1,0 +1,1 @@
+"""What is decided: pure functions of a run's event stream."""

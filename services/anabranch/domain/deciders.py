@@ -1,0 +1,79 @@
+"""The two deciders over one state: router (where control goes) and supervisor (the life of branches).
+
+A decider is a value with three questions: which messages are its own, is this one stale, what does it lead to.
+"""
+
+from typing import Protocol
+
+from anabranch_contracts import messages as m
+
+from anabranch.domain import intake, routing, supervision
+from anabranch.domain.state import RunState
+from anabranch.domain.turn import Refused, Turn
+
+Input = intake.Request | m.StepCompleted | m.StepFailed | m.BranchNews | m.RecoverRun
+
+
+class Decider(Protocol):
+    """What the handler asks of a service's rules."""
+
+    actor: str
+
+    def stale(self, state: RunState, message: Input) -> bool:
+        """Whether the message, delivered now, could only be a repetition or come too late."""
+        ...
+
+    def decide(self, turn: Turn, message: Input) -> None:
+        """Record what the message leads to; raises `Refused` with a reason for its sender."""
+        ...
+
+
+def is_new(state: RunState) -> bool:
+    """Whether nothing was ever recorded of the run."""
+    return state.version == 0
+
+
+class Router:
+    """Intake of runs, and where each accepted reply leads."""
+
+    actor = "router"
+
+    def stale(self, state: RunState, message: Input) -> bool:
+        match message:
+            case intake.Request():
+                return not is_new(state)
+            case m.StepCompleted():
+                return not is_new(state) and not routing.expects(state, message)
+            case _:
+                return False
+
+    def decide(self, turn: Turn, message: Input) -> None:
+        match message:
+            case intake.Request() if is_new(turn.state):
+                intake.take(turn, message)
+            case intake.Request():
+                intake.known(turn.state, message)
+            case m.StepCompleted() if not is_new(turn.state):
+                routing.take_result(turn, message)
+            case m.StepCompleted():
+                raise Refused(f"run {message.run_id} is unknown")
+            case _:
+                raise Refused("the router does not take this message")
+
+
+class Supervisor:
+    """Admission, failure, convergence and the end of runs."""
+
+    actor = "supervisor"
+
+    def stale(self, state: RunState, message: Input) -> bool:
+        return isinstance(message, m.StepFailed) and not is_new(state) and not routing.expects(state, message)
+
+    def decide(self, turn: Turn, message: Input) -> None:
+        if is_new(turn.state):
+            raise Refused(f"run {turn.state.run_id} is unknown")
+        if isinstance(message, m.StepFailed):
+            supervision.take_failure(turn, message)
+        elif not isinstance(message, m.BranchNews | m.RecoverRun):
+            raise Refused("the supervisor does not take this message")
+        supervision.tend(turn)

@@ -1,0 +1,71 @@
+"""Where the tokens of a run are, counted so that "may node Y fire?" never walks over branches.
+
+Three counters: `active[X]` tokens that run at X; `waiting[X]` owners that wait at X for their fork;
+`waiting_held[X][Y]` those of them whose fork holds something parked at Y, directly or through inner forks:
+these do not keep Y from firing. Parking walks up the enclosing forks once: O(depth).
+"""
+
+from collections.abc import Iterator
+
+from anabranch.domain.state import Branch, Fork, RunState, Token
+
+
+def count(counter: dict[str, int], key: str, change: int) -> None:
+    """Add to a counter; zero leaves no key."""
+    left = counter.get(key, 0) + change
+    if left:
+        counter[key] = left
+    else:
+        counter.pop(key, None)
+
+
+def enclosing(state: RunState, fork_id: str) -> Iterator[Fork]:
+    """The fork and those around it, innermost first, the root fork last."""
+    fork: Fork | None = state.forks.get(fork_id)
+    while fork is not None:
+        yield fork
+        owner = state.branches.get(fork.owner) if fork.owner is not None else None
+        fork = state.forks.get(owner.fork_id) if owner is not None else None
+
+
+def hold(state: RunState, token: Token, change: int) -> None:
+    """Count a token parked at its node into (or out of) every fork around it."""
+    for fork in enclosing(state, token.fork_id):
+        before = fork.held.get(token.node, 0)
+        count(fork.held, token.node, change)
+        after = fork.held.get(token.node, 0)
+        if fork.node is not None and not fork.closed and bool(before) != bool(after):
+            count(state.waiting_held.setdefault(fork.node, {}), token.node, 1 if after else -1)
+
+
+def wait_on(state: RunState, branch: Branch, fork: Fork) -> None:
+    """An active branch starts to wait at its agent for `fork`."""
+    count(state.active, branch.agent, -1)
+    count(state.waiting, branch.agent, 1)
+    branch.waits_on, branch.status = fork.id, "waiting"
+
+
+def stop_waiting(state: RunState, branch: Branch) -> None:
+    """The branch waits for its fork no longer (and is counted nowhere until it is told to be)."""
+    assert branch.waits_on is not None
+    fork = state.forks[branch.waits_on]
+    assert fork.node is not None
+    for node in fork.held:
+        count(state.waiting_held.setdefault(fork.node, {}), node, -1)
+    count(state.waiting, fork.node, -1)
+    fork.closed = True
+    branch.waits_on = None
+
+
+def may_still_come(state: RunState, node: str) -> bool:
+    """Whether a live token that is not parked at `node` can still reach it."""
+    graph = state.graph
+    into = graph.into[node]
+    if any(into >> graph.index[at] & 1 for at in state.active):
+        return True
+    if any(other != node and into >> graph.index[other] & 1 for other in state.parked):
+        return True
+    return any(
+        into >> graph.index[at] & 1 and waiting > state.waiting_held.get(at, {}).get(node, 0)
+        for at, waiting in state.waiting.items()
+    )

@@ -1,0 +1,154 @@
+"""What is said because of an event, and what is still owed: both pure functions of the state.
+
+A message body is composed from the state at the moment it is published, so a step that was answered meanwhile
+is not asked again.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from anabranch_contracts import events as e
+from anabranch_contracts.addresses import step_key
+from anabranch_contracts.events import Event
+
+from anabranch.domain import supervision
+from anabranch.domain.recorded import Recorded
+from anabranch.domain.state import Branch, RunState, Step
+
+JSON = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A message to publish: `news` nobody need listen to; `reply` goes to the requester's own queue too."""
+
+    routing_key: str
+    type: str
+    body: dict[str, JSON]
+    news: bool = False
+    reply: bool = False
+
+
+def announcements(state: RunState, recorded: Iterable[Recorded]) -> list[Owed]:
+    """The messages that events lead to, those that the state has outgrown left out."""
+    return [owed for one in recorded if (owed := _announce(state, one.event, one.at)) is not None]
+
+
+def _announce(state: RunState, event: Event, at: datetime) -> Owed | None:
+    match event:
+        case e.StepRequested():
+            branch = state.branches.get(event.branch_id)
+            step = branch.step if branch is not None else None
+            if branch is None or step is None or not _asked(step, event):
+                return None
+            return step_requested(state, branch, step)
+        case e.BranchSpawned(branch_id=branch_id, agent=agent, parent_branch_id=parent):
+            return _news(state, "branch.spawned", "BranchSpawned", branch_id, agent=agent, parent_branch_id=parent)
+        case e.BranchParked(branch_id=branch_id, node=node) | e.ContributionParked(token_id=branch_id, node=node):
+            return _news(state, "branch.parked", "BranchParked", branch_id, node=node)
+        case e.BranchCompleted(branch_id=branch_id, agent=agent):
+            return _news(state, "branch.completed", "BranchCompleted", branch_id, agent=agent)
+        case e.BranchFailed(branch_id=branch_id, agent=agent, error=error):
+            return _news(state, "branch.failed", "BranchFailed", branch_id, agent=agent, error=error)
+        case e.BranchMerged(branch_id=branch_id):
+            return _news(state, "branch.merged", "BranchMerged", branch_id)
+        case e.BranchConverged():
+            return _converged(state, event)
+        case e.StepRejected(branch_id=branch_id, step_id=step_id):
+            return _news(state, "step.rejected", "StepRejected", branch_id, step_id=step_id)
+        case e.RunCompleted(result=result) if state.status == "completed":
+            return terminal(state, at, result)
+        case e.RunFailed() | e.RunCancelled() | e.RunRejected():
+            return terminal(state, at)
+        case _:
+            return None
+
+
+def _asked(step: Step, event: e.StepRequested) -> bool:
+    return step.id == event.step_id and step.attempt == event.attempt and step.status == "requested"
+
+
+def _news(state: RunState, key: str, kind: str, branch_id: str, **more: JSON) -> Owed:
+    return Owed(key, kind, {"run_id": str(state.run_id), "branch_id": branch_id, **more})
+
+
+def _converged(state: RunState, event: e.BranchConverged) -> Owed:
+    body = {
+        "run_id": str(state.run_id),
+        "branch_id": event.into_branch_id,
+        "convergence_id": event.convergence_id,
+        "node": event.node,
+        "tokens": event.tokens,
+        "wait_time": event.wait_time,
+    }
+    return Owed("branch.converged", "BranchConverged", body, news=True)
+
+
+def step_requested(state: RunState, branch: Branch, step: Step) -> Owed:
+    """Everything a worker needs to run the step."""
+    run_id = str(state.run_id)
+    place = {"run_id": run_id, "branch_id": branch.id, "step_number": step.number}
+    body: dict[str, JSON] = {
+        "run_id": run_id,
+        "branch_id": branch.id,
+        "step_id": step.id,
+        "step_number": step.number,
+        "attempt": step.attempt,
+        "agent": step.agent,
+        "request": step.request,
+        "memory": branch.memory.get(step.agent, []),
+        "context": {**state.context, **branch.context, **place},
+        "can_invoke": state.graph.successors[step.agent],
+        "deadline": _deadline(state, step),
+    }
+    if step.steering is not None:
+        body["steering"] = step.steering
+    return Owed(step_key(step.agent), "StepRequested", body)
+
+
+def _deadline(state: RunState, step: Step) -> str | None:
+    """None: the worker bounds the time it spends itself, by the run's step_timeout."""
+    return None
+
+
+def terminal(state: RunState, at: datetime, result: JSON = None) -> Owed:
+    """The outcome of a run, for whoever asked for it."""
+    body: dict[str, JSON] = {"run_id": str(state.run_id), "status": state.status}
+    if state.status == "completed":
+        body |= {"result": result, "result_count": state.result_count}
+    if state.error is not None:
+        body["error"] = state.error
+    body["metrics"] = metrics(state)
+    return Owed(f"run.{state.status}", f"Run{state.status.title()}", body, news=True, reply=True)
+
+
+def metrics(state: RunState) -> dict[str, JSON]:
+    """The seed's execution metrics; durations in seconds."""
+    return {
+        "total_steps": state.total_steps,
+        "branch_count": state.branch_count,
+        "parallel_branches": state.most_running,
+        "convergence_wait_time": state.wait_time,
+        "total_duration": duration(state),
+    }
+
+
+def duration(state: RunState) -> float | None:
+    """Seconds from start to end; None while either is missing."""
+    if state.started_at is None or state.finished_at is None:
+        return None
+    span: timedelta = datetime.fromisoformat(state.finished_at) - datetime.fromisoformat(state.started_at)
+    return span.total_seconds()
+
+
+def pending(state: RunState, now: datetime) -> Iterator[Owed]:
+    """Every message still to be answered: running steps, and one wake-up where the supervisor has work."""
+    if state.terminal or state.version == 0:
+        return
+    for branch in state.branches.values():
+        if branch.step is not None and branch.status == "running" and branch.step.status == "requested":
+            yield step_requested(state, branch, branch.step)
+    if supervision.due(state, now):
+        yield Owed("run.recover", "RecoverRun", {"run_id": str(state.run_id)})

@@ -1,0 +1,196 @@
+"""The pipeline of a deciding service, one batch at a time:
+
+    read -> lock heads -> hydrate -> recall -> decide -> append events + rows -> publish -> ack
+
+The log is the inbox: a message that was redelivered, or that the state has outgrown, is looked up by the events
+it caused. If there are any it was handled before, perhaps by a process that died before publishing: what those
+events still owe is published again. The input queue is the outbox: nothing is acked before its messages are
+confirmed. While a batch is handled this module awaits nothing but its ports, so each await is a crash point
+that a simulator can use.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+import orjson
+
+from anabranch.domain.deciders import Decider
+from anabranch.domain.evolve import evolve
+from anabranch.domain.pending import Owed, announcements
+from anabranch.domain.projections import draw_rows, forget_touches
+from anabranch.domain.recorded import Recorded, Row
+from anabranch.domain.state import RunState
+from anabranch.domain.turn import Refused, Turn
+from anabranch.runtime.cache import StateCache, freeze, reducer_hash, snapshot_due, thaw
+from anabranch.runtime.ids import uuid7
+from anabranch.runtime.ports import Conflict, Delivery, Inbox, Outgoing, Snapshot, Store, Transport, Unit
+from anabranch.runtime.reading import Inbound, Unreadable, read
+
+MAX_CONFLICTS = 20
+
+
+def utcnow() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one batch leads to, before any of it is stored."""
+
+    states: dict[UUID, RunState] = field(default_factory=dict)
+    before: dict[UUID, int] = field(default_factory=dict)
+    events: list[Recorded] = field(default_factory=list)
+    again: list[tuple[UUID, list[Recorded]]] = field(default_factory=list)
+    refused: list[tuple[Inbound, str]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+
+
+class Handler:
+    """Runs batches of deliveries through a decider."""
+
+    def __init__(
+        self,
+        decider: Decider,
+        store: Store,
+        transport: Transport,
+        clock: Callable[[], datetime] = utcnow,
+        new_id: Callable[[], UUID] = uuid7,
+        cache: StateCache | None = None,
+    ) -> None:
+        self._decider = decider
+        self._store = store
+        self._transport = transport
+        self._clock = clock
+        self._new_id = new_id
+        self._cache = cache or StateCache()
+
+    async def process(self, deliveries: Sequence[Delivery], inbox: Inbox) -> None:
+        """Handle a batch to its acks; raises `Unavailable` with nothing acked that was not handled."""
+        inbound = await self._read(deliveries)
+        batch = await self._settle(inbound) if inbound else Batch()
+        for one, reason in batch.refused:
+            await self._transport.park(one.delivery, reason)
+        messages = self._messages(batch)
+        if messages:
+            await self._transport.publish(messages)
+        await inbox.ack(deliveries)
+
+    async def _read(self, deliveries: Sequence[Delivery]) -> list[Inbound]:
+        readable: list[Inbound] = []
+        for delivery in deliveries:
+            try:
+                readable.append(read(delivery))
+            except Unreadable as why:
+                await self._transport.park(delivery, str(why))
+        return readable
+
+    async def _settle(self, inbound: list[Inbound]) -> Batch:
+        """Decide and store; whoever was second reads again and decides again."""
+        for _ in range(MAX_CONFLICTS):
+            try:
+                return await self._decide_and_store(inbound)
+            except Conflict:
+                continue
+        raise Conflict(f"{MAX_CONFLICTS} times another writer was first")
+
+    async def _decide_and_store(self, inbound: list[Inbound]) -> Batch:
+        run_ids = sorted({one.run_id for one in inbound})
+        batch = Batch()
+        try:
+            async with self._store.unit(run_ids) as unit:
+                await self._hydrate(unit, run_ids, batch)
+                handled = await self._recall(unit, inbound, batch)
+                self._decide(inbound, handled, batch)
+                if batch.events:
+                    self._draw(batch)
+                    await unit.append(batch.events, batch.rows, batch.snapshots)
+        except BaseException:
+            for run_id in run_ids:  # the turn consumed the states: what was not stored must not be believed
+                self._cache.drop(run_id)
+            raise
+        for state in batch.states.values():
+            self._cache.put(state)
+        return batch
+
+    async def _hydrate(self, unit: Unit, run_ids: Sequence[UUID], batch: Batch) -> None:
+        cached = {run_id: self._cache.get(run_id) for run_id in run_ids}
+        known = {run_id: state.version if state else 0 for run_id, state in cached.items()}
+        streams = await unit.read(known, reducer_hash())
+        for run_id, state in cached.items():
+            stream = streams.get(run_id)
+            if stream is not None and stream.snapshot is not None:
+                state = thaw(stream.snapshot)
+            state = state or RunState(run_id)
+            for recorded in stream.events if stream is not None else ():
+                evolve(state, recorded)
+            forget_touches(state)
+            batch.states[run_id], batch.before[run_id] = state, state.version
+
+    async def _recall(self, unit: Unit, inbound: list[Inbound], batch: Batch) -> dict[UUID, list[Recorded]]:
+        suspects = [
+            (one.run_id, one.message_id)
+            for one in inbound
+            if one.delivery.redelivered or self._decider.stale(batch.states[one.run_id], one.message)
+        ]
+        return await unit.caused_by(suspects) if suspects else {}
+
+    def _decide(self, inbound: list[Inbound], handled: dict[UUID, list[Recorded]], batch: Batch) -> None:
+        seen: set[tuple[UUID, UUID]] = set()
+        for one in inbound:
+            state, identity = batch.states[one.run_id], (one.run_id, one.message_id)
+            earlier = handled.get(one.message_id)
+            if earlier and identity not in seen:
+                batch.again.append((one.run_id, earlier))
+            if identity not in seen and not (earlier and self._decider.stale(state, one.message)):
+                self._decide_one(one, state, batch)
+            seen.add(identity)
+
+    def _decide_one(self, one: Inbound, state: RunState, batch: Batch) -> None:
+        turn = Turn(state, self._clock(), one.message_id, self._decider.actor)
+        try:
+            self._decider.decide(turn, one.message)
+        except Refused as why:
+            batch.refused.append((one, str(why)))
+        batch.events.extend(turn.events)
+
+    def _draw(self, batch: Batch) -> None:
+        for run_id in dict.fromkeys(event.run_id for event in batch.events):
+            state = batch.states[run_id]
+            batch.rows.extend(draw_rows(state))
+            if snapshot_due(batch.before[run_id], state):
+                batch.snapshots.append(freeze(state))
+
+    def _messages(self, batch: Batch) -> list[Outgoing]:
+        by_run: dict[UUID, list[Recorded]] = {}
+        for run_id, earlier in batch.again:
+            by_run.setdefault(run_id, []).extend(earlier)
+        for event in batch.events:
+            by_run.setdefault(event.run_id, []).append(event)
+        return [
+            message
+            for run_id, events in by_run.items()
+            for owed in announcements(batch.states[run_id], events)
+            for message in self.envelopes(batch.states[run_id], owed)
+        ]
+
+    def envelopes(self, state: RunState, owed: Owed) -> list[Outgoing]:
+        """The message ready to publish, and its copy to the requester where an outcome is awaited."""
+        body, run_id = orjson.dumps(owed.body), str(state.run_id)
+        out = [Outgoing(owed.routing_key, body, self._new_id(), owed.type, run_id, mandatory=not owed.news)]
+        if owed.reply and state.reply_to:
+            correlation = state.reply_correlation or run_id
+            reply = Outgoing(
+                owed.routing_key,
+                body,
+                self._new_id(),
+                owed.type,
+                correlation,
+                reply_to_queue=state.reply_to,
+                mandatory=False,
+            )
+            out.append(reply)
+        return out

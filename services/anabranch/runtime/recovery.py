@@ -1,0 +1,58 @@
+"""Publish again what is still owed: by every live run after the broker was lost, or by timers that fell due."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import orjson
+
+from anabranch.domain.evolve import evolve
+from anabranch.domain.pending import Owed, pending
+from anabranch.domain.state import RunState
+from anabranch.runtime.cache import reducer_hash, thaw
+from anabranch.runtime.handler import utcnow
+from anabranch.runtime.ids import uuid7
+from anabranch.runtime.ports import Outgoing, Store, Stream, Transport
+
+PAGE = 100
+
+
+async def recover(store: Store, transport: Transport, now: datetime | None = None) -> int:
+    """Publish everything pending of every live run; returns the number of messages."""
+    live = await store.live_runs()
+    total = 0
+    for start in range(0, len(live), PAGE):
+        messages = await _owed(store, live[start : start + PAGE], now or utcnow())
+        await transport.publish(messages)
+        total += len(messages)
+    return total
+
+
+async def _owed(store: Store, run_ids: Sequence[UUID], now: datetime) -> list[Outgoing]:
+    async with store.unit(()) as unit:
+        streams = await unit.read(dict.fromkeys(run_ids, 0), reducer_hash())
+    return [
+        envelope(state.run_id, owed)
+        for run_id, stream in streams.items()
+        for state in [_state(run_id, stream)]
+        for owed in pending(state, now)
+    ]
+
+
+def _state(run_id: UUID, stream: Stream) -> RunState:
+    state = thaw(stream.snapshot) if stream.snapshot is not None else RunState(run_id)
+    for recorded in stream.events:
+        evolve(state, recorded)
+    return state
+
+
+def envelope(run_id: UUID, owed: Owed) -> Outgoing:
+    """A pending message, ready to publish."""
+    return Outgoing(owed.routing_key, orjson.dumps(owed.body), uuid7(), owed.type, str(run_id))
+
+
+async def wake(store: Store, transport: Transport, now: datetime) -> int:
+    """Wake the supervisor for every run that has a timer due; returns how many."""
+    due = await store.due_runs(now)
+    await transport.publish([envelope(r, Owed("run.recover", "RecoverRun", {"run_id": str(r)})) for r in due])
+    return len(due)
