@@ -1,0 +1,135 @@
+"""Rules of a topology, in their wire form and as the strings of the seed."""
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+JSON = Any
+
+
+class Rule(BaseModel):
+    """A constraint on a run; `type` names it on the wire."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def wire(self) -> dict[str, JSON]:
+        """The rule as JSON."""
+        return {"type": type(self).__name__, **self.model_dump(mode="json", exclude_none=True)}
+
+
+class TimeoutRule(Rule):
+    """The run may take `max_duration_seconds`, waiting for people not counted."""
+
+    max_duration_seconds: float = Field(gt=0)
+
+
+class MaxStepsRule(Rule):
+    """The run may take `max_steps` steps."""
+
+    max_steps: int = Field(ge=1)
+
+
+class MaxTurnsRule(Rule):
+    """A conversation may take `max_turns` round trips."""
+
+    max_turns: int = Field(ge=1)
+    agents: list[str] | None = None
+    on_limit: Literal["complete", "fail"] = "complete"
+
+
+class MaxBranchesRule(Rule):
+    """The run may have `max_branches` branches in all."""
+
+    max_branches: int = Field(ge=1)
+
+
+class MaxParallelBranchesRule(Rule):
+    """At most `max_parallel_branches` run at once; the others wait."""
+
+    max_parallel_branches: int = Field(ge=1)
+
+
+class MaxAgentsRule(Rule):
+    """The topology may have `max_agents` agents."""
+
+    max_agents: int = Field(ge=1)
+
+
+class MemoryLimitRule(Rule):
+    """Each agent keeps at most `max_messages` messages per branch."""
+
+    max_messages: int = Field(ge=0)
+
+
+class BudgetRule(Rule):
+    """The run may consume `max_tokens` tokens or `max_cost`."""
+
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_cost: float | None = Field(default=None, gt=0)
+
+
+class ConditionalRule(Rule):
+    """`action` when the CEL expression `condition` says so."""
+
+    condition: str = Field(max_length=4000)
+    action: Literal["allow", "block", "terminate", "pause", "notify_user"] = "allow"
+
+
+RULES: dict[str, type[Rule]] = {cls.__name__: cls for cls in Rule.__subclasses__()}
+_WRITTEN = re.compile(r"\s*(\w+)\s*\((.*)\)\s*")
+_NUMBERS = {
+    "max_steps": (MaxStepsRule, int),
+    "timeout": (TimeoutRule, float),
+    "max_branches": (MaxBranchesRule, int),
+    "max_parallel_branches": (MaxParallelBranchesRule, int),
+    "max_agents": (MaxAgentsRule, int),
+    "max_messages": (MemoryLimitRule, int),
+    "memory_limit": (MemoryLimitRule, int),
+}
+
+
+def parse_rule(value: JSON) -> tuple[Rule | None, list[str]]:
+    """Read one rule; errors name it and the mend."""
+    if isinstance(value, Rule):
+        return value, []
+    if isinstance(value, str):
+        return _written(value)
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        return None, [f"rules: {str(value)[:80]!r} is no rule; write max_steps(100) or an object with a type"]
+    cls = RULES.get(value["type"])
+    if cls is None:
+        return None, [f"rules: unknown rule {value['type'][:80]!r}; known are {', '.join(RULES)}"]
+    return _built(cls, {k: v for k, v in value.items() if k != "type"})
+
+
+def _built(cls: type[Rule], fields: dict[str, JSON]) -> tuple[Rule | None, list[str]]:
+    try:
+        return cls.model_validate(fields), []
+    except ValidationError as error:
+        where = [f"rules: {cls.__name__}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        return None, where
+
+
+def _written(text: str) -> tuple[Rule | None, list[str]]:
+    match = _WRITTEN.fullmatch(text)
+    name, inside = (match[1], match[2]) if match else ("", "")
+    if name == "max_turns":
+        return _turns(inside, text)
+    if name not in _NUMBERS:
+        known = ", ".join([*_NUMBERS, "max_turns"])
+        return None, [f"rules: {text[:80]!r} is no rule; known are {known}, as in max_steps(100)"]
+    cls, number = _NUMBERS[name]
+    try:
+        return _built(cls, {next(iter(cls.model_fields)): number(inside)})
+    except ValueError:
+        return None, [f"rules: {text[:80]!r} needs one number"]
+
+
+def _turns(inside: str, text: str) -> tuple[Rule | None, list[str]]:
+    *who, last = inside.rsplit(",", 1)
+    agents = [a.strip() for a in who[0].split("<->")] if who else None
+    try:
+        return _built(MaxTurnsRule, {"max_turns": int(last), "agents": agents})
+    except ValueError:
+        return None, [f"rules: {text[:80]!r} needs a number of turns, as in max_turns(A <-> B, 5)"]

@@ -1,0 +1,101 @@
+"""The event store in memory: same fence, same order, no durability. For tests and the simulator."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from anabranch.runtime.ports import Conflict, Recorded, Row, Snapshot, Stream
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "run_rows": ("run_id",),
+    "branch_rows": ("run_id", "branch_id"),
+    "step_rows": ("run_id", "step_id"),
+    "convergences": ("run_id", "convergence_id"),
+    "timers": ("run_id", "timer_id"),
+}
+TERMINAL = {"completed", "failed", "cancelled", "rejected"}
+
+
+@dataclass
+class MemoryStore:
+    """Streams, rows and snapshots in dictionaries."""
+
+    streams: dict[UUID, list[Recorded]] = field(default_factory=dict)
+    log: list[Recorded] = field(default_factory=list)
+    tables: dict[str, dict[tuple[Any, ...], Mapping[str, Any]]] = field(
+        default_factory=lambda: {name: {} for name in KEYS}
+    )
+    snapshots: dict[UUID, Snapshot] = field(default_factory=dict)
+
+    @staticmethod
+    def key(table: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Identity of a row."""
+        return tuple(values[column] for column in KEYS[table])
+
+    @asynccontextmanager
+    async def unit(self, runs: Sequence[UUID]) -> AsyncIterator["MemoryUnit"]:
+        """A transaction; nothing is locked, the fence decides."""
+        yield MemoryUnit(self)
+
+    async def subscribe(self, after: tuple[int, int] = (0, 0), batch: int = 1000) -> AsyncIterator[list[Recorded]]:
+        """The log from a position."""
+        for start in range(after[1], len(self.log), batch):
+            yield self.log[start : start + batch]
+
+    async def live_runs(self) -> list[UUID]:
+        rows = self.tables["run_rows"].values()
+        return sorted(row["run_id"] for row in rows if row["status"] not in TERMINAL)
+
+    async def due_runs(self, now: datetime, limit: int = 1000) -> list[UUID]:
+        rows = self.tables["timers"].values()
+        due = {row["run_id"] for row in rows if row["due_at"] is not None and row["due_at"] <= now}
+        return sorted(due)[:limit]
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+@dataclass
+class MemoryUnit:
+    """Reads at once; an append is all or nothing."""
+
+    store: MemoryStore
+
+    async def read(self, known: Mapping[UUID, int], reducer: str) -> dict[UUID, Stream]:
+        return {run_id: self._stream(run_id, version, reducer) for run_id, version in known.items()}
+
+    def _stream(self, run_id: UUID, version: int, reducer: str) -> Stream:
+        snapshot = self.store.snapshots.get(run_id)
+        if version or snapshot is None or snapshot.reducer != reducer:
+            snapshot = None
+        start = snapshot.version if snapshot else version
+        return Stream(snapshot, self.store.streams.get(run_id, [])[start:])
+
+    async def caused_by(self, messages: Sequence[tuple[UUID, UUID]]) -> dict[UUID, list[Recorded]]:
+        found: dict[UUID, list[Recorded]] = {}
+        for run_id, message_id in set(messages):
+            caused = [r for r in self.store.streams.get(run_id, ()) if r.causation_id == message_id]
+            if caused:
+                found[message_id] = caused
+        return found
+
+    async def append(
+        self, events: Sequence[Recorded], rows: Sequence[Row], snapshots: Sequence[Snapshot] = ()
+    ) -> None:
+        streams, lengths = self.store.streams, dict[UUID, int]()
+        for event in events:
+            length = lengths.get(event.run_id, len(streams.get(event.run_id, ())))
+            if event.version != length + 1:
+                raise Conflict(f"version {event.version} of run {event.run_id} is taken")
+            lengths[event.run_id] = event.version
+        for event in events:
+            stored = replace(event, position=len(self.store.log) + 1)
+            self.store.log.append(stored)
+            streams.setdefault(event.run_id, []).append(stored)
+        for row in rows:
+            self.store.tables[row.table][self.store.key(row.table, row.values)] = row.values
+        for snapshot in snapshots:
+            self.store.snapshots[snapshot.run_id] = snapshot

@@ -1,0 +1,224 @@
+"""The broker in memory: topic routing, unacked tracking, redelivery. For the embedded mode and the simulator."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from anabranch_contracts.addresses import (
+    PARKED_QUEUE,
+    ROUTER_KEYS,
+    ROUTER_QUEUE,
+    SUPERVISOR_KEYS,
+    SUPERVISOR_QUEUE,
+    step_key,
+    step_queue,
+)
+
+from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
+
+STEP_PREFIX = step_key("")
+
+
+@dataclass
+class Queue:
+    """Messages that wait, and who wants to be told."""
+
+    ready: deque[Delivery] = field(default_factory=deque)
+    watchers: set[asyncio.Event] = field(default_factory=set)
+
+    def put(self, delivery: Delivery) -> None:
+        self.ready.append(delivery)
+        self.wake()
+
+    def put_back(self, delivery: Delivery) -> None:
+        """Offer again, ahead of the others."""
+        again = replace(delivery, redelivered=True, delivery_count=delivery.delivery_count + 1)
+        self.ready.appendleft(again)
+        self.wake()
+
+    def wake(self) -> None:
+        for watcher in self.watchers:
+            watcher.set()
+
+
+@dataclass
+class MemoryBroker:
+    """Queues and bindings shared by the transports of one process."""
+
+    queues: dict[str, Queue] = field(default_factory=dict)
+    bindings: dict[str, list[str]] = field(default_factory=dict)
+    signals: dict[int, tuple[str, asyncio.Queue[tuple[str, bytes]]]] = field(default_factory=dict)
+    numbers: "count[int]" = field(default_factory=count)
+
+    def queue(self, name: str, keys: Sequence[str] = ()) -> Queue:
+        """Declare a queue and bind it."""
+        found = self.queues.setdefault(name, Queue())
+        for key in keys:
+            bound = self.bindings.setdefault(key, [])
+            if name not in bound:
+                bound.append(name)
+        return found
+
+    def route(self, message: Outgoing) -> None:
+        """Copy a message to the queues bound to its key."""
+        if message.routing_key.startswith(STEP_PREFIX):
+            agent = message.routing_key[len(STEP_PREFIX) :]
+            self.queue(step_queue(agent), [message.routing_key])
+        names = [n for pattern, bound in self.bindings.items() if matches(pattern, message.routing_key) for n in bound]
+        for name in dict.fromkeys(names):
+            self.queues[name].put(self._delivery(message))
+
+    def direct(self, message: Outgoing) -> None:
+        """Put a reply into a queue by its name; a vanished one is no error."""
+        queue = self.queues.get(message.reply_to_queue or "")
+        if queue is not None:
+            queue.put(self._delivery(message))
+
+    def _delivery(self, m: Outgoing) -> Delivery:
+        return Delivery(m.routing_key, m.body, str(m.message_id), m.correlation_id, m.reply_to, m.headers)
+
+
+def matches(pattern: str, key: str) -> bool:
+    """Whether a topic pattern (`*` one word, `#` any number of words) matches a routing key."""
+    if "*" not in pattern and "#" not in pattern:
+        return pattern == key
+    return _match(pattern.split("."), key.split("."))
+
+
+def _match(pattern: list[str], words: list[str]) -> bool:
+    if not pattern:
+        return not words
+    if pattern[0] == "#":
+        return any(_match(pattern[1:], words[i:]) for i in range(len(words) + 1))
+    return bool(words) and pattern[0] in ("*", words[0]) and _match(pattern[1:], words[1:])
+
+
+class MemoryInbox:
+    """A consumer of some queues; what it took and did not ack is offered again when it closes."""
+
+    def __init__(self, queues: list[Queue], prefetch: int) -> None:
+        self._queues = queues
+        self._prefetch = prefetch
+        self._unacked: dict[int, tuple[Queue, Delivery]] = {}
+        self._tags = count(1)
+        self._changed = asyncio.Event()
+        self._stopped = False
+        for queue in queues:
+            queue.watchers.add(self._changed)
+
+    def poll(self, limit: int) -> list[Delivery]:
+        """What is there now, at most `limit`."""
+        taken: list[Delivery] = []
+        for queue in self._queues:
+            while queue.ready and len(taken) < limit and len(self._unacked) < self._prefetch:
+                delivery = replace(queue.ready.popleft(), tag=next(self._tags))
+                self._unacked[delivery.tag] = (queue, delivery)
+                taken.append(delivery)
+        return taken
+
+    async def take(self, limit: int) -> list[Delivery]:
+        while not self._stopped:
+            self._changed.clear()
+            if taken := self.poll(limit):
+                return taken
+            await self._changed.wait()
+        return []
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self._unacked.pop(delivery.tag, None)
+        self._changed.set()
+
+    async def requeue(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            entry = self._unacked.pop(delivery.tag, None)
+            if entry is not None:
+                entry[0].put_back(delivery)
+
+    async def stop(self) -> None:
+        self._stopped = True
+        self._changed.set()
+
+    def close(self) -> None:
+        """Give back everything that is unacked, oldest first."""
+        for queue in self._queues:
+            queue.watchers.discard(self._changed)
+        for queue, delivery in reversed(self._unacked.values()):
+            queue.put_back(delivery)
+        self._unacked.clear()
+        self._stopped = True
+        self._changed.set()
+
+
+class MemoryTransport:
+    """One party's connection to a `MemoryBroker`."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        self._inboxes: list[MemoryInbox] = []
+        self._replies: list[str] = []
+        self._closed = False
+
+    async def connect(self) -> None:
+        self._broker.queue(ROUTER_QUEUE, ROUTER_KEYS)
+        self._broker.queue(SUPERVISOR_QUEUE, SUPERVISOR_KEYS)
+        self._broker.queue(PARKED_QUEUE)
+
+    async def declare_steps(self, agents: Sequence[str]) -> None:
+        for agent in agents:
+            self._broker.queue(step_queue(agent), [step_key(agent)])
+
+    async def declare_reply_queue(self) -> str:
+        """A queue of one's own, gone when the transport closes."""
+        name = f"anabranch.reply.{next(self._broker.numbers)}"
+        self._broker.queue(name)
+        self._replies.append(name)
+        return name
+
+    async def consume(self, queues: Sequence[str], prefetch: int) -> MemoryInbox:
+        inbox = MemoryInbox([self._broker.queue(name) for name in queues], prefetch)
+        self._inboxes.append(inbox)
+        return inbox
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        if self._closed:
+            raise Unavailable("the transport is closed")
+        for message in messages:
+            if message.reply_to_queue is not None:
+                self._broker.direct(message)
+            else:
+                self._broker.route(message)
+
+    async def park(self, delivery: Delivery, reason: str) -> None:
+        headers = {**delivery.headers, "reason": reason, "routing-key": delivery.routing_key}
+        self._broker.queues[PARKED_QUEUE].put(replace(delivery, headers=headers, tag=None))
+
+    async def publish_signal(self, routing_key: str, body: bytes) -> None:
+        """Tell whoever listens now; kept for nobody."""
+        for pattern, queue in list(self._broker.signals.values()):
+            if matches(pattern, routing_key):
+                with suppress(asyncio.QueueFull):
+                    queue.put_nowait((routing_key, body))
+
+    async def listen_signals(self, pattern: str) -> AsyncIterator[tuple[str, bytes]]:
+        """Live signals whose key matches; a slow listener loses some."""
+        number, queue = next(self._broker.numbers), asyncio.Queue[tuple[str, bytes]](10_000)
+        self._broker.signals[number] = (pattern, queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            del self._broker.signals[number]
+
+    def healthy(self) -> bool:
+        return not self._closed
+
+    async def close(self) -> None:
+        self._closed = True
+        for inbox in self._inboxes:
+            inbox.close()
+        for name in self._replies:
+            self._broker.queues.pop(name, None)

@@ -1,0 +1,1 @@
+"""A seeded world in one thread: the production handler and deciders over memory ports, with crashes."""

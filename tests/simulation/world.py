@@ -1,0 +1,195 @@
+"""One run of a random topology in a seeded world: two routers, two supervisors, workers, broker, store, clock.
+
+Every port call of a handler is a seam. At each seam the scheduler picks, by the seed, who goes on; with faults
+switched on it also kills a service there (its unacked messages are offered again, its cache is gone),
+delivers messages twice, in any order, and once may lose the whole broker.
+"""
+
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import orjson
+from anabranch.domain.deciders import Decider, Router, Supervisor
+from anabranch.runtime.cache import StateCache
+from anabranch.runtime.handler import Handler
+from anabranch.runtime.memory.store import MemoryStore
+from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
+from anabranch.runtime.ports import Outgoing
+from anabranch.runtime.recovery import recover, wake
+from anabranch_contracts.addresses import ROUTER_QUEUE, SUPERVISOR_QUEUE, step_queue
+
+from tests.simulation import generate
+from tests.simulation.seams import SeamInbox, SeamStore, SeamTransport, at_once
+
+JSON = Any
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Stuck(AssertionError):
+    """The run is not over and nothing is left to do."""
+
+
+@dataclass
+class Service:
+    """A replica of a deciding service, with the batch it is in the middle of."""
+
+    decider: type[Decider]
+    queue: str
+    transport: Any = None
+    inbox: Any = None
+    handler: Any = None
+    task: Coroutine[Any, Any, None] | None = None
+
+
+@dataclass
+class World:
+    """Everything, and one run in it."""
+
+    seed: int
+    schedule: int
+    faults: bool = True
+    topology: JSON = None
+    config: JSON = None
+    now: datetime = START
+    ids: int = 0
+    store: MemoryStore = field(default_factory=MemoryStore)
+    broker: MemoryBroker = field(default_factory=MemoryBroker)
+
+    def __post_init__(self) -> None:
+        generator = Random(self.seed)
+        self.topology = self.topology or generate.topology(generator)
+        self.config = self.config or generate.config(generator)
+        self.random = Random(self.schedule)
+        self.run_id = UUID(int=self.seed + 1)
+        self.lost_broker = not self.faults
+        self.kills = 0
+        self.services = [Service(Router, ROUTER_QUEUE), Service(Supervisor, SUPERVISOR_QUEUE)] * 1
+        self.services += [Service(Router, ROUTER_QUEUE), Service(Supervisor, SUPERVISOR_QUEUE)]
+        for service in self.services:
+            self._boot(service)
+        self.agents = [n["name"] for n in self.topology["nodes"]]
+        self._employ()
+
+    def _employ(self) -> None:
+        self.worker = MemoryTransport(self.broker)
+        at_once(self.worker.connect())
+        at_once(self.worker.declare_steps(self.agents))
+        self.desk = at_once(self.worker.consume([step_queue(a) for a in self.agents], 1000))
+
+    def _boot(self, service: Service) -> None:
+        if service.transport is not None:
+            if service.task is not None:
+                service.task.close()
+            at_once(service.transport.close())
+        service.task = None
+        service.transport = MemoryTransport(self.broker)
+        at_once(service.transport.connect())
+        service.inbox = at_once(service.transport.consume([service.queue], 1000))
+        service.handler = Handler(
+            service.decider(),
+            SeamStore(self.store),  # type: ignore[arg-type]
+            SeamTransport(service.transport),  # type: ignore[arg-type]
+            clock=lambda: self.now,
+            new_id=self._new_id,
+            cache=StateCache(),
+        )
+
+    def _new_id(self) -> UUID:
+        self.ids += 1
+        return UUID(int=(self.schedule << 64) + self.ids)
+
+    def play(self) -> "World":
+        """Publish the request and let the seed decide until the run is over."""
+        body = {"run_id": str(self.run_id), "task": "go", "topology": self.topology, "config": self.config}
+        self._publish("run.requested", body)
+        for _ in range(200_000):
+            if not self._move():
+                if self.over:
+                    return self
+                self._wait()
+        raise Stuck(f"{self.replay}: no end in sight")
+
+    @property
+    def replay(self) -> str:
+        return f"python -m tests.simulation --seed {self.seed} --schedule {self.schedule}"
+
+    @property
+    def status(self) -> str:
+        row = self.store.tables["run_rows"].get((self.run_id,))
+        return str(row["status"]) if row else "unknown"
+
+    @property
+    def over(self) -> bool:
+        return self.status in ("completed", "failed", "rejected", "cancelled")
+
+    def _publish(self, key: str, body: JSON) -> None:
+        outgoing = Outgoing(key, orjson.dumps(body), self._new_id(), "", str(self.run_id))
+        at_once(self.worker.publish([outgoing]))
+        if self.faults and self.random.random() < 0.05:
+            at_once(self.worker.publish([outgoing]))
+
+    def _move(self) -> bool:
+        """One seam of one party, chosen by chance; False when all are idle."""
+        parties = [*self.services, None]
+        self.random.shuffle(parties)
+        return any(self._work() if party is None else self._advance(party) for party in parties)
+
+    def _advance(self, service: Service) -> bool:
+        if service.task is None:
+            deliveries = service.inbox.poll(self.random.choice([1, 1, 2, 8, 256]))
+            if not deliveries:
+                return False
+            self.random.shuffle(deliveries)
+            service.task = service.handler.process(deliveries, SeamInbox(service.inbox))
+        if self.faults and self.random.random() < 0.01 and self.kills < 20:
+            self.kills += 1
+            self._boot(service)
+            return True
+        try:
+            service.task.send(None)
+        except StopIteration:
+            service.task = None
+        return True
+
+    def _work(self) -> bool:
+        """A worker takes one step; it may die before the ack, so that another answers it again."""
+        steps = self.desk.poll(1)
+        if not steps:
+            return False
+        step = orjson.loads(steps[0].body)
+        self._answer(step)
+        if self.faults and self.random.random() < 0.03:
+            at_once(self.desk.requeue(steps))
+        else:
+            at_once(self.desk.ack(steps))
+        if not self.lost_broker and self.random.random() < 0.005:
+            self._lose_broker()
+        return True
+
+    def _answer(self, step: JSON) -> None:
+        outcome, said = generate.answer(self.seed, step)
+        body = {k: step[k] for k in ("run_id", "branch_id", "step_id", "attempt")}
+        self._publish(f"step.{outcome}", body | ({"response": said} if outcome == "completed" else {"error": said}))
+
+    def _lose_broker(self) -> None:
+        """All queues are gone, everybody starts anew, `recover` publishes what is owed."""
+        self.lost_broker = True
+        if self.status == "unknown":
+            return
+        self.broker = MemoryBroker()
+        for service in self.services:
+            self._boot(service)
+        self._employ()
+        at_once(recover(self.store, self.worker, self.now))
+
+    def _wait(self) -> None:
+        """Nothing moves: let the clock go to the next timer."""
+        due = [r["due_at"] for r in self.store.tables["timers"].values() if r["due_at"] is not None]
+        if not due:
+            raise Stuck(f"{self.replay}: {self.status}, nothing pending")
+        self.now = max(self.now + timedelta(seconds=1), min(due))
+        at_once(wake(self.store, self.worker, self.now))
