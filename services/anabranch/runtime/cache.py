@@ -56,7 +56,7 @@ def snapshot_due(before: int, state: RunState) -> bool:
 
 def freeze(state: RunState) -> Snapshot:
     """The state as disposable bytes; rows must have been drawn from it."""
-    data = orjson.dumps(state, option=orjson.OPT_PASSTHROUGH_SUBCLASS)
+    data = orjson.dumps(state, default=str)
     return Snapshot(state.run_id, state.version, reducer_hash(), data)
 
 

@@ -1,0 +1,52 @@
+"""Bring a database to the schema of this release."""
+
+import asyncio
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from anabranch.runtime.postgres.engine import create_engine, sqlalchemy_url
+
+REPOSITORY = Path(__file__).parents[4] / "migrations"
+PACKAGED = Path(__file__).parents[2] / "_migrations"
+
+
+def _config(database_url: str = "") -> Config:
+    config = Config()
+    folder = PACKAGED if PACKAGED.is_dir() else REPOSITORY
+    config.set_main_option("script_location", str(folder))
+    config.set_main_option("sqlalchemy.url", sqlalchemy_url(database_url).replace("%", "%%"))
+    return config
+
+
+async def upgrade(database_url: str) -> None:
+    """Apply all outstanding migrations; several at once wait for each other."""
+    if await current(database_url) != newest():
+        await asyncio.to_thread(command.upgrade, _config(database_url), "head")
+
+
+def newest() -> str:
+    """The revision this release needs."""
+    head = ScriptDirectory.from_config(_config("postgresql://")).get_current_head()
+    assert head is not None
+    return head
+
+
+async def current(database_url: str) -> str | None:
+    """The revision the database has; None for an empty one."""
+    engine = create_engine(database_url)
+    try:
+        async with engine.connect() as connection:
+            row = await connection.execute(text("SELECT version_num FROM anabranch.alembic_version"))
+            found: str | None = row.scalar()
+            return found
+    except DBAPIError as error:
+        if "UndefinedTable" in str(error.orig) or "does not exist" in str(error.orig):
+            return None
+        raise
+    finally:
+        await engine.dispose()

@@ -1,0 +1,96 @@
+"""Compare the projections with a replay of the log, or write them anew; run by run, under the run's lock."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from anabranch.domain.projections import fold_rows
+from anabranch.runtime.ports import Row
+from anabranch.runtime.postgres import statements as sql
+from anabranch.runtime.postgres.store import PostgresStore, PostgresUnit, translated
+
+PAGE = 500
+
+
+async def run_ids(store: PostgresStore) -> AsyncIterator[UUID]:
+    """All runs of the log, in id order."""
+    after = UUID(int=0)
+    statement = (
+        "SELECT run_id FROM anabranch.events WHERE version = 1 AND run_id > $1 ORDER BY run_id LIMIT $2::integer"
+    )
+    while True:
+        async with translated(), store.engine.connect() as connection:
+            page = (await connection.exec_driver_sql(statement, (after, PAGE))).scalars().all()
+        for run_id in page:
+            yield run_id
+        if len(page) < PAGE:
+            return
+        after = page[-1]
+
+
+async def _replayed(unit: PostgresUnit, run_id: UUID) -> list[Row]:
+    stream = (await unit.read({run_id: 0}, reducer="none: the whole stream"))[run_id]
+    return fold_rows(stream.events)
+
+
+async def rebuild(store: PostgresStore) -> int:
+    """Write every run's rows anew from its events; returns the number of runs."""
+    count = 0
+    async for run_id in run_ids(store):
+        async with store.unit([run_id]) as unit:
+            rows = await _replayed(unit, run_id)
+            for table in sql.COLUMNS:
+                await unit.execute(f"DELETE FROM anabranch.{table} WHERE run_id = $1", (run_id,))
+            await unit.write_rows(rows)
+        count += 1
+    return count
+
+
+async def verify(store: PostgresStore) -> list[str]:
+    """Every difference between the tables and a replay of the log."""
+    differences: list[str] = []
+    async for run_id in run_ids(store):
+        async with store.unit([run_id]) as unit:
+            expected = _keyed(await _replayed(unit, run_id))
+            stored = {table: await _stored(unit, table, run_id) for table in sql.COLUMNS}
+        differences += _differences(run_id, expected, stored)
+    return differences
+
+
+Keyed = dict[str, dict[str, Any]]
+
+
+def _keyed(rows: list[Row]) -> dict[str, Keyed]:
+    tables: dict[str, Keyed] = {table: {} for table in sql.COLUMNS}
+    for row in rows:
+        values = orjson.loads(orjson.dumps({**row.values}, default=str))
+        tables[row.table]["/".join(str(values[k]) for k in sql.KEYS[row.table][1:])] = values
+    return tables
+
+
+async def _stored(unit: PostgresUnit, table: str, run_id: UUID) -> Keyed:
+    statement = f"SELECT {', '.join(sql.COLUMNS[table].split())} FROM anabranch.{table} WHERE run_id = $1"
+    found: Keyed = {}
+    for row in await unit.execute(statement, (run_id,)):
+        values = {k: _plain(k, v) for k, v in row._mapping.items()}
+        found["/".join(str(values[k]) for k in sql.KEYS[table][1:])] = values
+    return found
+
+
+def _plain(column: str, value: Any) -> Any:
+    if column == "error" and isinstance(value, str):
+        return orjson.loads(value)
+    if column == "cost" and value is not None:
+        return float(value)
+    return orjson.loads(orjson.dumps(value, default=str)) if value is not None else None
+
+
+def _differences(run_id: UUID, expected: dict[str, Keyed], stored: dict[str, Keyed]) -> list[str]:
+    return [
+        f"{table} {run_id} {key}: stored {stored[table].get(key)}, replayed {expected[table].get(key)}"
+        for table in sql.COLUMNS
+        for key in sorted(expected[table].keys() | stored[table].keys())
+        if expected[table].get(key) != stored[table].get(key)
+    ]

@@ -1,0 +1,104 @@
+"""SQL of the event store: one round trip a statement, arrays instead of loops."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from anabranch_contracts.catalog import encode
+
+from anabranch.runtime.ports import Recorded
+
+_EVENT = (
+    "e.run_id, e.version, e.type, e.schema_version, e.data::text AS data, e.recorded_at, e.message_id, "
+    "e.causation_id, e.actor, e.position"
+)
+
+LOCK_HEADS = (
+    "SELECT run_id, version FROM anabranch.run_rows WHERE run_id = ANY($1::uuid[]) ORDER BY run_id FOR UPDATE"
+)
+READ = (
+    f"SELECT {_EVENT} FROM unnest($1::uuid[], $2::integer[]) AS k(run_id, version) "
+    "JOIN anabranch.events e ON e.run_id = k.run_id AND e.version > k.version ORDER BY e.run_id, e.version"
+)
+CAUSED_BY = (
+    f"SELECT {_EVENT} FROM anabranch.events e "
+    "WHERE e.run_id = ANY($1::uuid[]) AND e.causation_id = ANY($2::uuid[]) ORDER BY e.run_id, e.version"
+)
+SNAPSHOTS = (
+    "SELECT run_id, version, data FROM anabranch.snapshots WHERE run_id = ANY($1::uuid[]) AND reducer = $2"
+)
+SAVE_SNAPSHOT = (
+    "INSERT INTO anabranch.snapshots AS s (run_id, version, reducer, data) VALUES ($1, $2, $3, $4) "
+    "ON CONFLICT (run_id) DO UPDATE SET version = excluded.version, reducer = excluded.reducer, "
+    "data = excluded.data"
+)
+APPEND = (
+    "INSERT INTO anabranch.events "
+    "(run_id, version, type, schema_version, data, message_id, causation_id, actor, recorded_at) "
+    "SELECT run_id, version, type, schema_version, data::jsonb, message_id, causation_id, actor, recorded_at "
+    "FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::smallint[], $5::text[], $6::uuid[], $7::uuid[], "
+    "$8::text[], $9::timestamptz[]) WITH ORDINALITY AS "
+    "n(run_id, version, type, schema_version, data, message_id, causation_id, actor, recorded_at, place) "
+    "ORDER BY place"
+)
+SUBSCRIBE = (
+    f"SELECT {_EVENT}, e.xid::text AS xid FROM anabranch.events e "
+    "WHERE (e.xid, e.position) > ($1::text::xid8, $2::bigint) "
+    "AND e.xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY e.xid, e.position LIMIT $3::integer"
+)
+LIVE_RUNS = (
+    "SELECT run_id FROM anabranch.run_rows "
+    "WHERE status NOT IN ('completed', 'failed', 'cancelled', 'rejected') ORDER BY run_id"
+)
+DUE_RUNS = (
+    "SELECT DISTINCT run_id FROM "
+    "(SELECT run_id FROM anabranch.timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2::integer) AS due"
+)
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "run_rows": ("run_id",),
+    "branch_rows": ("run_id", "branch_id"),
+    "step_rows": ("run_id", "step_id"),
+    "convergences": ("run_id", "convergence_id"),
+    "timers": ("run_id", "timer_id"),
+}
+COLUMNS: dict[str, str] = {
+    "run_rows": "run_id status version total_steps branch_count parallel_branches convergence_wait_time "
+    "result_count error requested_at started_at finished_at finished_version",
+    "branch_rows": "run_id branch_id parent_branch_id type status agent step_count error result_version "
+    "spawned_at finished_at",
+    "step_rows": "run_id step_id branch_id step_number agent status attempt action error worker "
+    "requested_version result_version requested_at started_at finished_at input_tokens output_tokens cost",
+    "convergences": "run_id convergence_id kind node status into_branch_id expected arrived failed opened_at "
+    "fired_at wait_time",
+    "timers": "run_id timer_id due_at",
+}
+
+
+def _upsert(table: str) -> str:
+    columns = COLUMNS[table].split()
+    key, names = ", ".join(KEYS[table]), ", ".join(columns)
+    changes = ", ".join(f"{c} = excluded.{c}" for c in columns if c not in KEYS[table])
+    return (
+        f"INSERT INTO anabranch.{table} ({names}) "
+        f"SELECT {names} FROM jsonb_populate_recordset(NULL::anabranch.{table}, $1::jsonb) "
+        f"ON CONFLICT ({key}) DO UPDATE SET {changes}"
+    )
+
+
+UPSERT = {table: _upsert(table) for table in COLUMNS}
+
+
+def event_columns(events: Sequence[Recorded]) -> tuple[list[Any], ...]:
+    """The arrays of `APPEND`."""
+    encoded = [encode(one.event) for one in events]
+    return (
+        [one.run_id for one in events],
+        [one.version for one in events],
+        [kind for kind, _, _ in encoded],
+        [schema_version for _, schema_version, _ in encoded],
+        [data.decode() for _, _, data in encoded],
+        [one.message_id for one in events],
+        [one.causation_id for one in events],
+        [one.actor for one in events],
+        [one.at for one in events],
+    )

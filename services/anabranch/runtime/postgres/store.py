@@ -1,0 +1,161 @@
+"""The event store on Postgres.
+
+A unit locks the rows of its runs in id order; their versions tell at once whether there is anything to read.
+The lock only saves wasted work: the primary key (run_id, version) is the fence that decides who was first.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from anabranch_contracts.catalog import decode
+from asyncpg.exceptions import DeadlockDetectedError, SerializationError, UniqueViolationError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from anabranch.runtime.ports import Conflict, Recorded, Row, Snapshot, Stream, Unavailable
+from anabranch.runtime.postgres import statements as sql
+from anabranch.runtime.postgres.engine import create_engine
+
+LOST_RACES = (UniqueViolationError, DeadlockDetectedError, SerializationError)
+
+
+def _translated(error: BaseException) -> Exception | None:
+    """Our error for a driver's; None where it is a defect of ours and should be seen as it is."""
+    cause = getattr(getattr(error, "orig", None), "__cause__", None) or error
+    if isinstance(cause, LOST_RACES):
+        return Conflict(str(cause))
+    if isinstance(error, OSError | PoolTimeout) or getattr(error, "connection_invalidated", False):
+        return Unavailable(f"Postgres cannot be reached: {cause}")
+    code = getattr(cause, "sqlstate", None) or ""
+    if isinstance(error, DBAPIError) and (code[:2] in ("08", "53", "57") or "connection" in str(cause).lower()):
+        return Unavailable(f"Postgres cannot be reached: {cause}")
+    return None
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Turn the driver's errors into those of the port."""
+    try:
+        yield
+    except (DBAPIError, OSError, PoolTimeout) as error:
+        ours = _translated(error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def recorded(row: Any) -> Recorded:
+    """A stored row as a recorded event."""
+    event = decode(row.type, row.schema_version, orjson.loads(row.data))
+    return Recorded(
+        row.run_id, row.version, event, row.recorded_at, row.message_id, row.causation_id, row.actor, row.position
+    )
+
+
+class PostgresStore:
+    """Implements `ports.Store`; safe to share between the tasks of one process."""
+
+    def __init__(self, engine: AsyncEngine | str) -> None:
+        self.engine = create_engine(engine) if isinstance(engine, str) else engine
+
+    @asynccontextmanager
+    async def unit(self, runs: Sequence[UUID]) -> AsyncIterator["PostgresUnit"]:
+        """A transaction over the locked heads of `runs`; commits when the context ends well."""
+        async with translated(), self.engine.begin() as connection:
+            heads: dict[UUID, int] = {}
+            if runs:
+                rows = await connection.exec_driver_sql(sql.LOCK_HEADS, (sorted(runs),))
+                heads = {row.run_id: row.version for row in rows}
+            yield PostgresUnit(connection, frozenset(runs), heads)
+
+    async def subscribe(self, after: tuple[int, int] = (0, 0), batch: int = 1000) -> AsyncIterator[list[Recorded]]:
+        """The whole log in commit order, up to the oldest transaction that may still commit."""
+        cursor = after
+        while True:
+            async with translated(), self.engine.connect() as connection:
+                rows = (await connection.exec_driver_sql(sql.SUBSCRIBE, (str(cursor[0]), cursor[1], batch))).all()
+            if not rows:
+                return
+            yield [recorded(row) for row in rows]
+            cursor = (int(rows[-1].xid), rows[-1].position)
+
+    async def live_runs(self) -> list[UUID]:
+        return await self._ids(sql.LIVE_RUNS, ())
+
+    async def due_runs(self, now: datetime, limit: int = 1000) -> list[UUID]:
+        return await self._ids(sql.DUE_RUNS, (now, limit))
+
+    async def _ids(self, statement: str, parameters: tuple[Any, ...]) -> list[UUID]:
+        async with translated(), self.engine.connect() as connection:
+            return [row.run_id for row in await connection.exec_driver_sql(statement, parameters)]
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+class PostgresUnit:
+    """One transaction of the store."""
+
+    def __init__(self, connection: AsyncConnection, locked: frozenset[UUID], heads: dict[UUID, int]) -> None:
+        self._connection = connection
+        self._locked = locked
+        self._heads = heads
+
+    async def read(self, known: Mapping[UUID, int], reducer: str) -> dict[UUID, Stream]:
+        behind = {r: v for r, v in known.items() if r not in self._locked or self._heads.get(r, 0) > v}
+        snapshots = await self._snapshots([r for r, v in behind.items() if v == 0], reducer)
+        since = {r: snapshots[r].version if r in snapshots else v for r, v in behind.items()}
+        events: dict[UUID, list[Recorded]] = {run_id: [] for run_id in known}
+        if since:
+            rows = await self._connection.exec_driver_sql(sql.READ, (list(since), list(since.values())))
+            for row in rows:
+                events[row.run_id].append(recorded(row))
+        return {run_id: Stream(snapshots.get(run_id), found) for run_id, found in events.items()}
+
+    async def _snapshots(self, run_ids: list[UUID], reducer: str) -> dict[UUID, Snapshot]:
+        if not run_ids:
+            return {}
+        rows = await self._connection.exec_driver_sql(sql.SNAPSHOTS, (run_ids, reducer))
+        return {row.run_id: Snapshot(row.run_id, row.version, reducer, bytes(row.data)) for row in rows}
+
+    async def caused_by(self, messages: Sequence[tuple[UUID, UUID]]) -> dict[UUID, list[Recorded]]:
+        runs, ids = {run_id for run_id, _ in messages}, {message_id for _, message_id in messages}
+        found: dict[UUID, list[Recorded]] = {}
+        for row in await self._connection.exec_driver_sql(sql.CAUSED_BY, (list(runs), list(ids))):
+            found.setdefault(row.causation_id, []).append(recorded(row))
+        return found
+
+    async def append(
+        self, events: Sequence[Recorded], rows: Sequence[Row], snapshots: Sequence[Snapshot] = ()
+    ) -> None:
+        async with translated():
+            await self._connection.exec_driver_sql(sql.APPEND, sql.event_columns(events))
+            await self.write_rows(rows)
+            for one in snapshots:
+                await self._connection.exec_driver_sql(
+                    sql.SAVE_SNAPSHOT, (one.run_id, one.version, one.reducer, one.data)
+                )
+
+    async def write_rows(self, rows: Sequence[Row]) -> None:
+        """Upsert projection rows, one statement a table."""
+        for table, values in _by_table(rows).items():
+            await self._connection.exec_driver_sql(sql.UPSERT[table], (orjson.dumps(values, default=str).decode(),))
+
+    async def execute(self, statement: str, parameters: tuple[Any, ...]) -> Sequence[Any]:
+        """Run one statement in this transaction; its rows, if it has any."""
+        result = await self._connection.exec_driver_sql(statement, parameters)
+        return result.all() if result.returns_rows else []
+
+
+def _by_table(rows: Iterable[Row]) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows by table, the last of each key, in key order so that two writers never lock crosswise."""
+    latest: dict[str, dict[tuple[str, ...], Mapping[str, Any]]] = {}
+    for row in rows:
+        key = tuple(str(row.values[column]) for column in sql.KEYS[row.table])
+        latest.setdefault(row.table, {})[key] = row.values
+    return {table: [values for _, values in sorted(keyed.items())] for table, keyed in latest.items()}
