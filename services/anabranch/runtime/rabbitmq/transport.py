@@ -1,0 +1,233 @@
+"""The broker is RabbitMQ, through aio-pika; the hot path uses its aiormq channel directly.
+
+One connection, never repaired in place: whatever ends it (a closed channel, a cancelled consumer, a publish
+that was not confirmed in time) makes the transport unhealthy, `take` and `publish` raise `Unavailable`, and the
+service connects anew. So there are no zombies, and no delivery of an old connection can be acked on a new one.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aiormq import spec
+from aiormq.abc import AbstractChannel as RawChannel
+from aiormq.exceptions import AMQPError, PublishError
+from anabranch_contracts.addresses import (
+    EXCHANGE,
+    PARKED_QUEUE,
+    ROUTER_KEYS,
+    ROUTER_QUEUE,
+    SIGNALS,
+    SUPERVISOR_KEYS,
+    SUPERVISOR_QUEUE,
+    step_key,
+    step_queue,
+)
+
+from anabranch.runtime.ids import uuid7
+from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
+from anabranch.runtime.rabbitmq.inbox import RabbitInbox
+
+IN_FLIGHT = 256
+STEP_PREFIX = step_key("")
+PERSISTENT = 2
+BROKEN = (AMQPError, OSError, TimeoutError, RuntimeError)
+log = structlog.get_logger(__name__)
+
+
+class RabbitTransport:
+    """One party's connection to RabbitMQ; implements `ports.Transport`."""
+
+    def __init__(
+        self, url: str, queue_type: str = "quorum", heartbeat: int = 10, publish_timeout: float = 30.0
+    ) -> None:
+        self._url = url
+        self._arguments = {"x-queue-type": queue_type}
+        self._heartbeat = heartbeat
+        self._publish_timeout = publish_timeout
+        self._connection: AbstractConnection | None = None
+        self._channels: list[AbstractChannel] = []
+        self._publisher: RawChannel | None = None
+        self._inboxes: list[RabbitInbox] = []
+        self._declared: set[str] = set()
+
+    async def connect(self) -> None:
+        """Connect and declare what every service needs; raises `Unavailable`."""
+        try:
+            async with asyncio.timeout(15):
+                self._connection = await aio_pika.connect(self._url, heartbeat=self._heartbeat)
+                self._connection.close_callbacks.add(self._lost)
+                self._publisher = await self._channel(confirms=True)
+                await self._declare()
+        except BROKEN as error:
+            raise Unavailable(f"RabbitMQ cannot be reached: {error or type(error).__name__}") from error
+
+    async def _channel(self, confirms: bool) -> RawChannel:
+        assert self._connection is not None
+        channel = await self._connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+        channel.close_callbacks.add(self._lost)
+        self._channels.append(channel)
+        return await channel.get_underlay_channel()
+
+    async def _declare(self) -> None:
+        raw = self._raw()
+        await raw.exchange_declare(exchange=EXCHANGE, exchange_type="topic", durable=True)
+        await raw.exchange_declare(exchange=SIGNALS, exchange_type="topic", durable=False)
+        await self._queue(ROUTER_QUEUE, ROUTER_KEYS)
+        await self._queue(SUPERVISOR_QUEUE, SUPERVISOR_KEYS)
+        await self._queue(PARKED_QUEUE, ())
+
+    async def _queue(self, name: str, keys: Sequence[str]) -> None:
+        raw = self._raw()
+        await raw.queue_declare(name, durable=True, arguments=dict(self._arguments))
+        for key in keys:
+            await raw.queue_bind(name, EXCHANGE, key)
+
+    def _raw(self) -> RawChannel:
+        if self._publisher is None or not self.healthy():
+            raise Unavailable("RabbitMQ: the connection is gone")
+        return self._publisher
+
+    def _lost(self, *_: Any) -> None:
+        """Any end of the connection or a channel ends all of it."""
+        self._publisher = None
+        for inbox in self._inboxes:
+            inbox.fail()
+
+    def healthy(self) -> bool:
+        """Whether the connection and its channels are open and no consumer was cancelled."""
+        connection, publisher = self._connection, self._publisher
+        alive = connection is not None and not connection.is_closed
+        return alive and publisher is not None and not publisher.is_closed and not any(i.failed for i in self._inboxes)
+
+    async def declare_steps(self, agents: Sequence[str]) -> None:
+        for agent in agents:
+            if agent not in self._declared:
+                await self._queue(step_queue(agent), [step_key(agent)])
+                self._declared.add(agent)
+
+    async def declare_reply_queue(self) -> str:
+        """A queue of one's own, gone with the connection."""
+        name = f"anabranch.reply.{uuid7().hex}"
+        await self._raw().queue_declare(name, exclusive=True, auto_delete=True)
+        return name
+
+    async def consume(self, queues: Sequence[str], prefetch: int) -> RabbitInbox:
+        self._raw()
+        raw = await self._channel(confirms=False)
+        await raw.basic_qos(prefetch_count=prefetch)
+        inbox = RabbitInbox(raw)
+        self._inboxes.append(inbox)
+        for queue in queues:
+            await inbox.subscribe(queue)
+        return inbox
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        """Publish all, confirmed; a step without a queue gets one and is published again."""
+        for start in range(0, len(messages), IN_FLIGHT):
+            window = messages[start : start + IN_FLIGHT]
+            outcomes = await asyncio.gather(*map(self._publish_one, window), return_exceptions=True)
+            homeless = [m for m, outcome in zip(window, outcomes, strict=True) if isinstance(outcome, PublishError)]
+            _raise_first([o for o in outcomes if o is not None and not isinstance(o, PublishError)])
+            await self._house(homeless)
+
+    async def _house(self, messages: Sequence[Outgoing]) -> None:
+        """Declare the queues of steps that were returned, and publish those again (under new ids)."""
+        for message in messages:
+            if not message.routing_key.startswith(STEP_PREFIX):
+                raise Unavailable(f"RabbitMQ: no queue is bound for {message.routing_key}; restart the services")
+            agent = message.routing_key[len(STEP_PREFIX) :]
+            self._declared.discard(agent)
+            await self.declare_steps([agent])
+            await self._guarded(self._send(message, message_id=str(uuid7())))
+
+    async def _publish_one(self, message: Outgoing) -> None:
+        await self._guarded(self._send(message, str(message.message_id)))
+
+    async def _guarded(self, sending: Any) -> None:
+        """Every doubt about the outcome is `Unavailable`: publish again."""
+        try:
+            await sending
+        except PublishError:
+            raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._lost()
+            raise Unavailable("RabbitMQ: a publish was cut off, its outcome is unknown") from None
+        except BROKEN as error:
+            self._lost()
+            raise Unavailable(f"RabbitMQ: a publish failed: {error or type(error).__name__}") from error
+
+    async def _send(self, message: Outgoing, message_id: str) -> None:
+        direct = message.reply_to_queue
+        properties = spec.Basic.Properties(
+            content_type="application/json",
+            delivery_mode=PERSISTENT,
+            message_type=message.type or None,
+            message_id=message_id,
+            correlation_id=message.correlation_id,
+            headers=dict(message.headers) or None,
+            reply_to=message.reply_to,
+        )
+        await self._raw().basic_publish(
+            message.body,
+            exchange="" if direct is not None else EXCHANGE,
+            routing_key=direct if direct is not None else message.routing_key,
+            properties=properties,
+            mandatory=message.mandatory and direct is None,
+            timeout=self._publish_timeout,
+        )
+
+    async def park(self, delivery: Delivery, reason: str) -> None:
+        headers = {**delivery.headers, "reason": reason[:4000], "routing-key": delivery.routing_key}
+        properties = spec.Basic.Properties(
+            content_type="application/json",
+            delivery_mode=PERSISTENT,
+            message_id=delivery.message_id or str(uuid7()),
+            correlation_id=delivery.correlation_id,
+            headers=headers,
+        )
+        publishing = self._raw().basic_publish(
+            delivery.body, routing_key=PARKED_QUEUE, properties=properties, timeout=self._publish_timeout
+        )
+        await self._guarded(publishing)
+        log.warning("parked", routing_key=delivery.routing_key, message_id=delivery.message_id, reason=reason[:300])
+
+    async def publish_signal(self, routing_key: str, body: bytes) -> None:
+        """Tell whoever listens now; kept for nobody."""
+        with suppress(*BROKEN):
+            await self._raw().basic_publish(body, exchange=SIGNALS, routing_key=routing_key, wait=False)
+
+    async def listen_signals(self, pattern: str) -> AsyncIterator[tuple[str, bytes]]:
+        """Live signals whose key matches."""
+        name = f"anabranch.signals.{uuid7().hex}"
+        await self._raw().queue_declare(name, exclusive=True, auto_delete=True)
+        await self._raw().queue_bind(name, SIGNALS, pattern)
+        inbox = await self.consume([name], 1000)
+        while deliveries := await inbox.take(1000):
+            await inbox.ack(deliveries)
+            for delivery in deliveries:
+                yield delivery.routing_key, delivery.body
+
+    async def close(self) -> None:
+        """Consumers were stopped and their handlers are done; then channels, then the connection."""
+        for inbox in self._inboxes:
+            await inbox.stop()
+        if self._connection is not None:
+            self._connection.close_callbacks.discard(self._lost)
+            with suppress(*BROKEN, asyncio.CancelledError):
+                async with asyncio.timeout(5):
+                    await self._connection.close()
+        self._lost()
+
+
+def _raise_first(outcomes: Sequence[Any]) -> None:
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
