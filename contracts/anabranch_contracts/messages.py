@@ -73,7 +73,10 @@ class StepFailed(StepReference):
 
 
 class StepRequested(StepReference):
-    """`step.requested.<agent>`: everything a worker needs. `memory` items are `{role, content, name?}`."""
+    """`step.requested.<agent>`: everything a worker needs. `memory` items are `{role, content, name?}`.
+
+    `deadline` is a moment (ISO 8601), `timeout` the seconds one invocation may take.
+    """
 
     step_number: int
     agent: str
@@ -83,6 +86,7 @@ class StepRequested(StepReference):
     can_invoke: list[str] = Field(default_factory=list)
     steering: str | None = None
     deadline: str | None = None
+    timeout: float | None = None
 
 
 class BranchNews(Message):

@@ -7,10 +7,12 @@ from datetime import datetime
 from anabranch_contracts.addresses import SUPERVISOR_QUEUE
 
 from anabranch.domain.deciders import Supervisor
+from anabranch.runtime import deciding
 from anabranch.runtime.actor import Actor
 from anabranch.runtime.handler import Handler, utcnow
 from anabranch.runtime.ports import Store, Transport
 from anabranch.runtime.recovery import wake
+from anabranch.runtime.settings import Settings
 
 TICK_SECONDS = 0.25
 
@@ -40,3 +42,8 @@ class SupervisorActor(Actor):
 def actor(store: Store, transport: Transport) -> Actor:
     """A supervisor over these ports, ready to run."""
     return SupervisorActor(store, transport)
+
+
+async def serve(settings: Settings) -> int:
+    """Run as a process of its own until a signal; returns the exit code."""
+    return await deciding.serve("branch-supervisor", actor, settings)

@@ -101,16 +101,11 @@ def step_requested(state: RunState, branch: Branch, step: Step) -> Owed:
         "memory": branch.memory.get(step.agent, []),
         "context": {**state.context, **branch.context, **place},
         "can_invoke": state.graph.successors[step.agent],
-        "deadline": _deadline(state, step),
+        "timeout": state.config["step_timeout"],
     }
     if step.steering is not None:
         body["steering"] = step.steering
     return Owed(step_key(step.agent), "StepRequested", body)
-
-
-def _deadline(state: RunState, step: Step) -> str | None:
-    """None: the worker bounds the time it spends itself, by the run's step_timeout."""
-    return None
 
 
 def terminal(state: RunState, at: datetime, result: JSON = None) -> Owed:

@@ -3,11 +3,18 @@
 from anabranch_contracts.addresses import ROUTER_QUEUE
 
 from anabranch.domain.deciders import Router
+from anabranch.runtime import deciding
 from anabranch.runtime.actor import Actor
 from anabranch.runtime.handler import Handler
 from anabranch.runtime.ports import Store, Transport
+from anabranch.runtime.settings import Settings
 
 
 def actor(store: Store, transport: Transport) -> Actor:
     """A router over these ports, ready to run."""
     return Actor(Handler(Router(), store, transport), transport, [ROUTER_QUEUE])
+
+
+async def serve(settings: Settings) -> int:
+    """Run as a process of its own until a signal; returns the exit code."""
+    return await deciding.serve("router", actor, settings)

@@ -1,0 +1,1 @@
+"""The agent-worker service: runs agents; knows the broker and nothing else."""

@@ -1,0 +1,31 @@
+"""Run a worker as a process of its own, on RabbitMQ."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from anabranch_contracts.errors import AnabranchError
+
+from anabranch.agent_worker.app import Worker
+from anabranch.agents.registry import AGENTS, load_modules
+from anabranch.runtime.lifecycle import Lifecycle, Runnable
+from anabranch.runtime.rabbitmq.transport import RabbitTransport
+from anabranch.runtime.settings import Settings, required
+
+
+async def serve(settings: Settings) -> int:
+    """Load the agents and serve their steps until a signal; returns the exit code."""
+    broker = required(settings.amqp_url, "ANABRANCH_AMQP_URL")
+    load_modules(required(settings.agents, "ANABRANCH_AGENTS"))
+    if not AGENTS.names():
+        raise AnabranchError(f"{settings.agents} registers no agent", hint='decorate one with @agent("Name")')
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
+        transport = RabbitTransport(broker, settings.queue_type)
+        try:
+            await transport.connect()
+            yield Worker(transport, AGENTS, settings.concurrency), transport.healthy
+        finally:
+            await transport.close()
+
+    return await Lifecycle("agent-worker", opened, settings).serve()

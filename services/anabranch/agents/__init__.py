@@ -1,0 +1,1 @@
+"""Agents: how they are registered, called, and what their errors mean."""

@@ -1,0 +1,30 @@
+"""Wire a deciding service to Postgres and RabbitMQ."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from anabranch.runtime.actor import Actor
+from anabranch.runtime.lifecycle import Lifecycle, Runnable
+from anabranch.runtime.ports import Store, Transport
+from anabranch.runtime.postgres.store import PostgresStore
+from anabranch.runtime.rabbitmq.transport import RabbitTransport
+from anabranch.runtime.settings import Settings, required
+
+
+async def serve(name: str, make: Callable[[Store, Transport], Actor], settings: Settings) -> int:
+    """Run the actor that `make` builds until a signal; returns the exit code."""
+    database = required(settings.database_url, "ANABRANCH_DATABASE_URL")
+    broker = required(settings.amqp_url, "ANABRANCH_AMQP_URL")
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
+        store, transport = PostgresStore(database), RabbitTransport(broker, settings.queue_type)
+        try:
+            await store.live_runs()
+            await transport.connect()
+            yield make(store, transport), transport.healthy
+        finally:
+            await transport.close()
+            await store.close()
+
+    return await Lifecycle(name, opened, settings).serve()
