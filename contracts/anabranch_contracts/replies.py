@@ -1,10 +1,20 @@
 """What an agent may answer: any JSON is content, a dict with `next_action` is an action (semantics 3)."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, ClassVar
 
 JSON = Any
 Updates = dict[str, JSON] | None
+
+
+class BranchType(Enum):
+    """What a branch has been through; the most specific it has earned."""
+
+    SIMPLE = "simple"
+    CONVERSATION = "conversation"
+    NESTED = "nested"
+    USER_INTERACTION = "user_interaction"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,53 +1,56 @@
 """Call an agent with what it asks for by name, and read what comes back."""
 
-import asyncio
 import inspect
 from collections.abc import Callable
-from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Any
 
-from anabranch_contracts.messages import StepRequested
+from anabranch_contracts.messages import StepRequested, Usage
 
-from anabranch.agents.hosting import hosted
+from anabranch.agents.context import StepContext
+from anabranch.agents.registry import Agent
+from anabranch.agents.threads import in_thread
 
 JSON = Any
-OFFERED = ("memory", "context", "steering", "can_invoke", "step")
 
 
-def offered(step: StepRequested) -> dict[str, JSON]:
-    """What an agent may name as a parameter, besides the request."""
-    return {
-        "memory": step.memory,
-        "context": step.context,
-        "steering": step.steering,
-        "can_invoke": step.can_invoke,
-        "step": step,
-    }
+class AgentExited(Exception):
+    """The agent called `exit()`, which ends its step and not the worker."""
 
 
-def _arguments(function: Callable[..., Any], step: StepRequested) -> tuple[list[JSON], dict[str, JSON]]:
-    parameters = inspect.signature(function).parameters.values()
-    names = {p.name for p in parameters}
-    anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    values = offered(step)
-    if step.steering and "steering" not in names:
-        values["memory"] = [*step.memory, {"role": "system", "content": step.steering}]
-    keywords = {k: v for k, v in values.items() if k in names or (anything and k in ("memory", "context"))}
-    takes_request = any(p.name not in OFFERED and p.kind in (0, 1, 2) for p in parameters)
-    return ([step.request] if takes_request else []), keywords
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an agent replied, and what it says that cost."""
+
+    reply: Any
+    usage: Usage | None = None
 
 
-async def invoke(agent: Any, step: StepRequested, executor: Executor | None = None) -> JSON:
-    """The agent's reply; sync functions run in a thread, of an async generator the last item counts."""
-    function = hosted(agent) or (agent if inspect.isroutine(agent) else getattr(agent, "run", agent))
-    positional, keywords = _arguments(function, step)
-    if inspect.iscoroutinefunction(function):
-        return await function(*positional, **keywords)
-    if inspect.isasyncgenfunction(function):
-        last: JSON = None
-        async for item in function(*positional, **keywords):
-            last = item
-        return last
-    loop = asyncio.get_running_loop()
-    result = await loop.run_in_executor(executor, lambda: function(*positional, **keywords))
-    return await result if inspect.isawaitable(result) else result
+async def invoke(agent: Agent, step: StepRequested) -> Answer:
+    """Run one attempt: sync functions in a thread; of an async generator the last item is the reply."""
+    ctx = StepContext.of(step)
+    positional, named = agent.parameters.fill(step, ctx)
+    try:
+        reply = await _call(agent.function, positional, named)
+    except SystemExit as error:
+        raise AgentExited(f"the agent called exit({error.code})") from error
+    return Answer(reply, ctx.usage)
+
+
+async def _call(function: Callable[..., Any], positional: list[JSON], named: dict[str, JSON]) -> Any:
+    call = getattr(function, "__call__", function)  # noqa: B004 - an object's own method tells whether it is async
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call):
+        return await function(*positional, **named)
+    if inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(call):
+        return await _last(function(*positional, **named))
+    reply = await in_thread(lambda: function(*positional, **named))
+    if inspect.isasyncgen(reply):
+        return await _last(reply)
+    return await reply if inspect.isawaitable(reply) else reply
+
+
+async def _last(items: Any) -> Any:
+    last = None
+    async for item in items:
+        last = item
+    return last

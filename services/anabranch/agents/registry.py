@@ -1,36 +1,88 @@
 """Which agents this process can run: any callable, or an object or class with `run`."""
 
-import importlib
-import importlib.util
-import sys
+import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
-from anabranch_contracts.errors import AnabranchError
+from anabranch_contracts.topology import RESERVED
+
+from anabranch.agents.errors import InvalidAgent
+from anabranch.agents.hosting import hosted
+from anabranch.agents.parameters import Parameters, read_parameters
 
 T = TypeVar("T")
+
+
+class Agent:
+    """One registered agent, its signature read; a class is made into an instance on first use."""
+
+    def __init__(self, name: str, implementation: Any) -> None:
+        self.name = name
+        self.implementation = implementation
+        self.parameters = _parameters(name, implementation)
+        self._function: Callable[..., Any] | None = None
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What to call with a step."""
+        if self._function is None:
+            made = self.implementation
+            self._function = _function(made() if isinstance(made, type) else made)
+        return self._function
+
+
+def _parameters(name: str, implementation: Any) -> Parameters:
+    if isinstance(implementation, type):
+        return _parameters_of_class(name, implementation)
+    function = _function(implementation)
+    if not callable(function):
+        what = type(implementation).__name__
+        raise InvalidAgent(
+            f"agent {name!r} is a {what}, which cannot be called", hint="give a function, or an object with `run`"
+        )
+    return read_parameters(name, function)
+
+
+def _parameters_of_class(name: str, cls: type) -> Parameters:
+    if not callable(getattr(cls, "run", None)):
+        raise InvalidAgent(f"agent {name!r}: class {cls.__name__} has no method `run`", hint="add one")
+    try:
+        inspect.signature(cls).bind()
+    except TypeError as error:
+        raise InvalidAgent(
+            f"agent {name!r}: {cls.__name__}() cannot be made: {error}",
+            hint=f"register an instance: register({name!r}, {cls.__name__}(...))",
+        ) from None
+    bound = isinstance(inspect.getattr_static(cls, "run"), staticmethod | classmethod)
+    return read_parameters(name, cls.run, bound)  # type: ignore[attr-defined]
+
+
+def _function(implementation: Any) -> Callable[..., Any]:
+    found = hosted(implementation)
+    if found is None and not inspect.isroutine(implementation):
+        found = getattr(implementation, "run", None)
+    return implementation if found is None else found  # type: ignore[no-any-return]
 
 
 class Registry:
     """Agents by name."""
 
     def __init__(self) -> None:
-        self._agents: dict[str, Any] = {}
+        self._agents: dict[str, Agent] = {}
 
     def register(self, name: str, implementation: Any) -> None:
         """Add an agent; the same name twice is refused unless it is the same code, loaded again."""
         known = self._agents.get(name)
-        if known is not None and _home(known) != _home(implementation):
-            raise AnabranchError(f"agent {name!r} is registered twice", hint="rename one of the two")
-        self._agents[name] = implementation
+        if known is not None and not _same(known.implementation, implementation):
+            raise InvalidAgent(
+                f"agent {name!r} is registered twice: {_home(known.implementation)} and {_home(implementation)}",
+                hint="rename one of the two",
+            )
+        self._agents[name] = Agent(_checked(name), implementation)
 
-    def resolve(self, name: str) -> Any:
-        """The agent, a class made into an instance on first use."""
-        found = self._agents[name]
-        if isinstance(found, type):
-            found = self._agents[name] = found()
-        return found
+    def resolve(self, name: str) -> Agent:
+        """The agent of that name; raises KeyError."""
+        return self._agents[name]
 
     def names(self) -> list[str]:
         """All names, sorted."""
@@ -40,42 +92,51 @@ class Registry:
         return name in self._agents
 
 
-def _home(implementation: Any) -> tuple[str, str]:
+def _checked(name: str) -> str:
+    """A name that a topology and a routing key can carry."""
+    if not isinstance(name, str) or not name.strip() or name in RESERVED:
+        raise InvalidAgent(f"{name!r} cannot name an agent", hint='write @agent("Name"); Start, End and User are taken')
+    if any(c in "*#" or not c.isprintable() for c in name):
+        raise InvalidAgent(f"agent name {name!r} contains '*', '#' or control characters", hint="rename it")
+    return name
+
+
+def _same(known: Any, again: Any) -> bool:
+    """The same object, or a function or class that was loaded again from the same place."""
+    return known is again or (_home(known) == _home(again) and _is_code(known) and _is_code(again))
+
+
+def _is_code(implementation: Any) -> bool:
+    """Written in a module, so that a second one from the same line is the same agent; instances may differ."""
+    qualname = getattr(implementation, "__qualname__", "<>")
+    return "<" not in qualname and (inspect.isfunction(implementation) or isinstance(implementation, type))
+
+
+def _home(implementation: Any) -> str:
     code = implementation if hasattr(implementation, "__qualname__") else type(implementation)
-    return code.__module__, code.__qualname__
+    try:
+        source = inspect.getsourcefile(code)
+    except TypeError:  # made in C or in a console
+        source = None
+    return f"{source or code.__module__}:{code.__qualname__}"
 
 
 AGENTS = Registry()
 
 
+def register(name: str, implementation: Any) -> None:
+    """Register a function, class or object as the agent `name` of this process."""
+    AGENTS.register(name, implementation)
+
+
 def agent(name: str | None = None) -> Callable[[T], T]:
-    """Register a function, class or object as the agent `name` (default: its own name)."""
+    """Register a function or class as the agent `name` (default: its own name)."""
 
     def decorate(implementation: T) -> T:
-        AGENTS.register(name or getattr(implementation, "__name__", type(implementation).__name__), implementation)
+        own_name = getattr(implementation, "__name__", type(implementation).__name__)
+        AGENTS.register(own_name if name is None else name, implementation)
         return implementation
 
+    if callable(name):
+        raise InvalidAgent("@agent was used without parentheses", hint='write @agent("Name")')
     return decorate
-
-
-def load_modules(names: str) -> None:
-    """Import comma-separated modules or `.py` files, which register their agents by being imported."""
-    sys.path[:0] = [] if "" in sys.path else [""]
-    for name in filter(None, (part.strip() for part in names.split(","))):
-        _load(name)
-
-
-def _load(name: str) -> None:
-    try:
-        if not name.endswith(".py"):
-            importlib.import_module(name)
-            return
-        spec = importlib.util.spec_from_file_location(Path(name).stem, name)
-        if spec is None or spec.loader is None or not Path(name).is_file():
-            raise ImportError(f"no such file: {name}")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-    except ImportError as error:
-        hint = "name an importable module or a .py file, as in --agents mypackage.agents"
-        raise AnabranchError(f"agents {name!r} cannot be loaded: {error}", hint=hint) from error

@@ -80,8 +80,6 @@ async def _stored(unit: PostgresUnit, table: str, run_id: UUID) -> Keyed:
 
 
 def _plain(column: str, value: Any) -> Any:
-    if column == "error" and isinstance(value, str):
-        return orjson.loads(value)
     if column == "cost" and value is not None:
         return float(value)
     return orjson.loads(orjson.dumps(value, default=str)) if value is not None else None

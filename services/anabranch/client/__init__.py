@@ -1,0 +1,1 @@
+"""Who asks: start runs, wait for them, look at them."""

@@ -1,0 +1,35 @@
+"""Questions to the projections, in plain SQL; rows come back as dictionaries."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from anabranch.runtime.postgres.store import translated
+
+Row = dict[str, Any]
+RUNS = """SELECT run_id, status, task, total_steps, branch_count, requested_at, finished_at, total_duration
+FROM anabranch.runs WHERE $1::text IS NULL OR status = $1 ORDER BY requested_at DESC LIMIT $2::integer"""
+RUN = "SELECT * FROM anabranch.runs WHERE run_id = $1"
+BRANCHES = "SELECT * FROM anabranch.branches WHERE run_id = $1 ORDER BY spawned_at, branch_id"
+STEPS = "SELECT * FROM anabranch.steps WHERE run_id = $1 ORDER BY requested_at, branch_id, step_number"
+CONVERGENCES = "SELECT * FROM anabranch.convergences WHERE run_id = $1 ORDER BY opened_at, convergence_id"
+EVENTS = """SELECT position, run_id, version, type, schema_version, data, message_id, causation_id, actor,
+recorded_at FROM anabranch.events WHERE run_id = $1 AND version > $2::integer ORDER BY version"""
+STUCK = "SELECT * FROM anabranch.stuck LIMIT 100"
+WAITING = """SELECT agent, count(*)::integer AS steps, min(requested_at) AS since FROM anabranch.step_rows
+WHERE status = 'requested' GROUP BY agent ORDER BY agent"""
+FIND = "SELECT run_id FROM anabranch.run_rows WHERE run_id::text LIKE $1 || '%' ORDER BY run_id LIMIT 2"
+
+
+async def rows(engine: AsyncEngine, statement: str, *parameters: Any) -> list[Row]:
+    """All rows of one of the statements above."""
+    async with translated(), engine.connect() as connection:
+        found = await connection.exec_driver_sql(statement, parameters)
+        return [dict(row._mapping) for row in found]
+
+
+async def run(engine: AsyncEngine, run_id: UUID) -> Row | None:
+    """One run, or None."""
+    found = await rows(engine, RUN, run_id)
+    return found[0] if found else None
