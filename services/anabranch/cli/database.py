@@ -1,0 +1,54 @@
+"""The database a command asks: the one of the environment, the one that runs embedded, or that one, started."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import UUID
+
+from anabranch_contracts.errors import AnabranchError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from anabranch.client import queries
+from anabranch.runtime.postgres.embedded import EmbeddedPostgres, running_url
+from anabranch.runtime.postgres.engine import create_engine
+from anabranch.runtime.postgres.migrate import current, newest
+from anabranch.runtime.settings import load
+
+
+class NoDatabase(AnabranchError):
+    """There is nothing to ask yet."""
+
+
+@asynccontextmanager
+async def database_url() -> AsyncIterator[str]:
+    """The URL, valid for the duration."""
+    settings = load()
+    async with AsyncExitStack() as stack:
+        url = settings.database_url or running_url(settings.data_dir)
+        yield url or await stack.enter_async_context(EmbeddedPostgres(settings.data_dir))
+
+
+@asynccontextmanager
+async def database() -> AsyncIterator[AsyncEngine]:
+    """An engine on a migrated database."""
+    async with database_url() as url:
+        found = await current(url)
+        if found != newest():
+            state = "is empty" if found is None else f"is at {found}, this release needs {newest()}"
+            raise NoDatabase(f"the database {state}", hint="run `anabranch migrate`, or a first `anabranch demo`")
+        engine = create_engine(url)
+        try:
+            yield engine
+        finally:
+            await engine.dispose()
+
+
+async def find(engine: AsyncEngine, run: str) -> UUID:
+    """The run whose id starts with `run`; `last` is the newest."""
+    if run == "last":
+        found = await queries.rows(engine, queries.RUNS, None, 1)
+    else:
+        found = await queries.rows(engine, queries.FIND, run.lower())
+    if len(found) != 1:
+        what = "no run" if not found else "more than one run"
+        raise AnabranchError(f"{what} matches {run!r}", hint="`anabranch runs` lists them")
+    return UUID(str(found[0]["run_id"]))

@@ -1,0 +1,91 @@
+"""`anabranch`: commands are loaded when they are called, errors are one line and a hint."""
+
+import sys
+
+from anabranch_contracts.errors import AnabranchError, InvalidTopology
+from cyclopts import App, CycloptsError
+
+COMPLETED, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+
+app = App(
+    name="anabranch",
+    help="Durable multi-agent workflows. Start with `anabranch demo`; every command has --help and --json.",
+    version_flags=["--version"],
+)
+
+COMMANDS = {
+    "demo": ("anabranch.cli.demo:demo", "A small team of agents reads a source tree and reports on it."),
+    "run": ("anabranch.cli.running:run", "Run a topology to its outcome, with live progress."),
+    "submit": ("anabranch.cli.running:submit", "Ask running services for a run; print its id at once."),
+    "runs": ("anabranch.cli.looking:runs", "List the newest runs."),
+    "show": ("anabranch.cli.looking:show", "Show one run: status, result, metrics."),
+    "trace": ("anabranch.cli.looking:trace", "Show a run's branches and steps as a tree."),
+    "events": ("anabranch.cli.looking:events", "List a run's events."),
+    "watch": ("anabranch.cli.looking:watch", "Follow a run live."),
+    "recover": ("anabranch.cli.operating:recover", "Publish again what live runs still owe."),
+    "migrate": ("anabranch.cli.operating:migrate", "Bring the database to the schema of this release."),
+    "doctor": ("anabranch.cli.doctor:doctor", "Check every dependency."),
+    "router": ("anabranch.cli.serving:router", "Run the router service."),
+    "supervisor": ("anabranch.cli.serving:supervisor", "Run the branch-supervisor service."),
+    "worker": ("anabranch.cli.serving:worker", "Run an agent-worker."),
+    "dev": ("anabranch.cli.serving:dev", "Run all services in one process."),
+}
+GROUPS = {
+    "topology": ("Check or draw a topology file.", {"check": "topology:check", "show": "topology:show"}),
+    "projections": (
+        "Compare the SQL tables with the event log, or write them anew.",
+        {"verify": "operating:verify", "rebuild": "operating:rebuild"},
+    ),
+    "parked": (
+        "Messages set aside with a reason.",
+        {"list": "parked:list_parked", "replay": "parked:replay"},
+    ),
+}
+
+for _name, (_target, _help) in COMMANDS.items():
+    app.command(_target, name=_name, help=_help)
+for _name, (_help, _parts) in GROUPS.items():
+    _group = App(name=_name, help=_help)
+    for _part, _target in _parts.items():
+        _group.command(f"anabranch.cli.{_target}", name=_part)
+    app.command(_group)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and leave with its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    if debug:
+        given.remove("--debug")
+    try:
+        sys.exit(_exit_code(app(given, exit_on_error=False, print_error=True)))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except CycloptsError:
+        sys.exit(USAGE)
+    except Exception as error:
+        if debug:
+            raise
+        sys.exit(_explain(error))
+
+
+def _exit_code(result: object) -> int:
+    return result if isinstance(result, int) and not isinstance(result, bool) else COMPLETED
+
+
+def _explain(error: BaseException) -> int:
+    """One line and a hint on stderr; the exit code that fits."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    unreachable = type(error).__name__ == "Unavailable" or isinstance(error, ConnectionError)
+    hint = getattr(error, "hint", None)
+    if unreachable:
+        hint = hint or "is it running? `anabranch doctor` looks at each dependency"
+    known = unreachable or isinstance(error, AnabranchError)
+    text = str(error) if known else f"{type(error).__name__}: {error}"
+    print(f"anabranch: {text}", file=sys.stderr)
+    if hint or not known:
+        print(f"  {hint or 'this is a defect; --debug shows where'}", file=sys.stderr)
+    if unreachable:
+        return UNREACHABLE
+    return USAGE if isinstance(error, InvalidTopology | AnabranchError) else FAILED

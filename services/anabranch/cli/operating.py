@@ -1,0 +1,88 @@
+"""Operate the store: migrate, recover, verify and rebuild projections."""
+
+import asyncio
+
+from anabranch.cli.database import database, database_url
+from anabranch.cli.output import as_json
+from anabranch.runtime import recovery
+from anabranch.runtime.postgres import migrate as migrations
+from anabranch.runtime.postgres import rebuild as projections
+from anabranch.runtime.postgres.store import PostgresStore
+from anabranch.runtime.rabbitmq.transport import RabbitTransport
+from anabranch.runtime.settings import load, required
+
+
+def migrate(*, json: bool = False) -> None:
+    """Bring the database to the schema of this release; safe to repeat and to run twice at once.
+
+    Parameters
+    ----------
+    json: print JSON
+    """
+
+    async def do() -> None:
+        async with database_url() as url:
+            await migrations.upgrade(url)
+
+    asyncio.run(do())
+    newest = migrations.newest()
+    as_json({"revision": newest}) if json else print(f"the database is at {newest}")
+
+
+def recover(*, json: bool = False) -> None:
+    """Publish again everything that live runs still owe; use it after the broker lost its queues.
+
+    Parameters
+    ----------
+    json: print JSON
+    """
+    settings = load()
+    broker = required(settings.amqp_url, "ANABRANCH_AMQP_URL")
+
+    async def do() -> int:
+        async with database() as engine:
+            transport = RabbitTransport(broker, settings.queue_type)
+            try:
+                await transport.connect()
+                return await recovery.recover(PostgresStore(engine), transport)
+            finally:
+                await transport.close()
+
+    count = asyncio.run(do())
+    as_json({"published": count}) if json else print(f"{count} messages published again")
+
+
+def verify(*, json: bool = False) -> int:
+    """Compare the tables of every run with a replay of its events. Exit code 1 when they differ.
+
+    Parameters
+    ----------
+    json: print JSON
+    """
+
+    async def do() -> list[str]:
+        async with database() as engine:
+            return await projections.verify(PostgresStore(engine))
+
+    differences = asyncio.run(do())
+    if json:
+        as_json({"equal": not differences, "differences": differences})
+    else:
+        print("\n".join(differences) or "equal: the tables are what the events say")
+    return 1 if differences else 0
+
+
+def rebuild(*, json: bool = False) -> None:
+    """Write the tables of every run anew from its events, run by run, while services work.
+
+    Parameters
+    ----------
+    json: print JSON
+    """
+
+    async def do() -> int:
+        async with database() as engine:
+            return await projections.rebuild(PostgresStore(engine))
+
+    count = asyncio.run(do())
+    as_json({"runs": count}) if json else print(f"{count} runs rebuilt")

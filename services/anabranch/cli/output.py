@@ -1,0 +1,46 @@
+"""What commands print: JSON for machines, short tables for people."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+JSON = Any
+
+
+def as_json(value: JSON) -> None:
+    """One JSON document on stdout."""
+    text = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2)
+    sys.stdout.write(text.decode() + "\n")
+
+
+def table(rows: Sequence[dict[str, JSON]], columns: Sequence[str], json: bool) -> None:
+    """Rows as a table with these columns, or whole as JSON."""
+    if json:
+        as_json([dict(row) for row in rows])
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column, overflow="ellipsis", no_wrap=True, min_width=36 if column == "run_id" else None)
+    for row in rows:
+        shown.add_row(*(short(row.get(c)) for c in columns))
+    Console(highlight=False, markup=False).print(shown)
+
+
+def short(value: JSON, most: int = 100) -> str:
+    """A value in one line."""
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    is_json = isinstance(value, dict | list | bool)
+    text = orjson.dumps(value, default=str).decode() if is_json else str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"
