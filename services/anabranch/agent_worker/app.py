@@ -1,37 +1,48 @@
-"""Take steps, run agents, publish results; a step is acked only after its result is confirmed."""
+"""Take steps, run agents, publish results.
+
+A step is acked only after its result is confirmed. A lost connection does not end the steps in hand: they go
+on, their results are published over the next connection (`attach`, then `run` again), and when the broker
+offers such a step again meanwhile, to this worker, it joins the one in hand and is not run twice.
+"""
 
 import asyncio
 import os
 import socket
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from uuid import UUID
 
-import orjson
 import structlog
+
+from anabranch.agent_worker.steps import Outcome, completed, failed, read_step, result_message, seconds_left
+from anabranch.agents.failures import step_error
+from anabranch.agents.invoke import Answer, invoke
+from anabranch.agents.registry import Agent, Registry
+from anabranch.runtime.ports import Delivery, Inbox, Outgoing, Transport, Unavailable
+from anabranch.runtime.reading import Unreadable
+from anabranch.runtime.telemetry import STEP_SECONDS, STEPS_RUN
 from anabranch_contracts.addresses import step_queue
 from anabranch_contracts.messages import StepError, StepRequested
-from pydantic import ValidationError
 
-from anabranch.agents.failures import step_error
-from anabranch.agents.invoke import invoke
-from anabranch.agents.registry import Registry
-from anabranch.runtime.ids import uuid7
-from anabranch.runtime.ports import Delivery, Inbox, Outgoing, Transport, Unavailable
-from anabranch.runtime.telemetry import STEP_SECONDS, STEPS_RUN
-
-MAX_RESULT = 8 * 1024 * 1024 - 64 * 1024
+LONGEST_PAUSE = 5.0
+Key = tuple[UUID, str, int]
 log = structlog.get_logger(__name__)
 
 
-def _default(value: Any) -> Any:
-    """What orjson does not know, where there is one obvious JSON of it."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")
+class StepTimeout(Exception):
+    """The agent took longer than its step may take."""
+
+
+@dataclass(slots=True)
+class Job:
+    """A step in hand and the deliveries that asked for it."""
+
+    step: StepRequested
+    deliveries: list[tuple[Inbox, Delivery]] = field(default_factory=list)
+    started: bool = False
+    task: "asyncio.Task[None] | None" = None
 
 
 class Worker:
@@ -53,127 +64,151 @@ class Worker:
         self._concurrency = concurrency
         self._max_deliveries = max_deliveries
         self._drain_seconds = drain_seconds
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="agent")
-        self._running: dict[asyncio.Task[None], Delivery] = {}
+        self._slots = asyncio.Semaphore(concurrency)
+        self._jobs: dict[Key, Job] = {}
         self._inbox: Inbox | None = None
-        self._broken: BaseException | None = None
+        self._stopping = False
+        self._defect: BaseException | None = None
+
+    def attach(self, transport: Transport) -> None:
+        """Go on over another connection; takes effect for results at once, for steps with the next `run`."""
+        self._transport = transport
 
     async def run(self) -> None:
-        """Serve until `stop`, then drain; raises `Unavailable` when the broker is gone."""
+        """Serve until `stop`, then drain; raises `Unavailable` when the broker is gone; steps in hand go on."""
+        self.ready.clear()
         names = self._agents.names()
         await self._transport.declare_steps(names)
         self._inbox = await self._transport.consume([step_queue(n) for n in names], self._concurrency)
         self.ready.set()
+        if self._stopping:
+            await self._inbox.stop()
         try:
             while deliveries := await self._inbox.take(self._concurrency):
                 for delivery in deliveries:
-                    self._begin(delivery)
-        finally:
-            await self._drain(self._inbox)
-            self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._broken is not None:
-            raise self._broken
+                    await self._accept(delivery, self._inbox)
+            await self._drain()
+        except asyncio.CancelledError:
+            await self._give_back(list(self._jobs.values()))
+            raise
+        if self._defect is not None:
+            raise self._defect
 
     async def stop(self) -> None:
         """Take no more steps; `run` ends when those in hand are done."""
+        self._stopping = True
         if self._inbox is not None:
             await self._inbox.stop()
 
-    def _begin(self, delivery: Delivery) -> None:
-        task = asyncio.create_task(self._handle(delivery))
-        self._running[task] = delivery
-        task.add_done_callback(self._done)
+    async def _accept(self, delivery: Delivery, inbox: Inbox) -> None:
+        try:
+            step = read_step(delivery)
+        except Unreadable as why:
+            await self._transport.park(delivery, f"unreadable step: {why}")
+            await inbox.ack([delivery])
+            return
+        key = (step.run_id, step.step_id, step.attempt)
+        job = self._jobs.setdefault(key, Job(step))
+        job.deliveries.append((inbox, delivery))
+        if job.task is None:
+            job.task = asyncio.create_task(self._work(key, job))
+            job.task.add_done_callback(self._done)
+
+    async def _work(self, key: Key, job: Job) -> None:
+        async with self._slots:
+            job.started = True
+            result = await self._result(job.step, job.deliveries[0][1])
+        await self._publish(result)
+        del self._jobs[key]
+        for inbox, delivery in job.deliveries:
+            with suppress(
+                Unavailable
+            ):  # of a connection that is gone: the step is offered again and found stale
+                await inbox.ack([delivery])
 
     def _done(self, task: "asyncio.Task[None]") -> None:
-        self._running.pop(task, None)
+        """An exception here is a defect of ours: leave, so that others get what is in hand."""
         error = None if task.cancelled() else task.exception()
-        if error is not None and self._broken is None:
-            self._broken = error
-            log.error("worker cannot go on", error=str(error))
-            asyncio.get_running_loop().create_task(self.stop())
-
-    async def _drain(self, inbox: Inbox) -> None:
-        """Let running steps finish for a while; offer the rest to other workers."""
-        if self._running:
-            await asyncio.wait(list(self._running), timeout=self._drain_seconds)
-        left = dict(self._running)
-        for task in left:
-            task.cancel()
-        await inbox.requeue(list(left.values()))
-
-    async def _handle(self, delivery: Delivery) -> None:
-        assert self._inbox is not None
-        try:
-            step = StepRequested.model_validate_json(delivery.body)
-        except ValidationError as error:
-            await self._transport.park(delivery, f"unreadable step: {error.errors()[0]['msg']}")
-        else:
-            await self._publish([await self._result(step, delivery)])
-        await self._inbox.ack([delivery])
+        if error is not None and self._defect is None:
+            log.error("worker cannot go on", error=repr(error))
+            self._defect = error
+            self._stopper = asyncio.get_running_loop().create_task(self.stop())
 
     async def _result(self, step: StepRequested, delivery: Delivery) -> Outgoing:
         began = datetime.now(UTC)
-        outcome, said = await self._outcome(step, delivery)
-        ended = datetime.now(UTC)
-        STEPS_RUN.labels(step.agent, outcome).inc()
-        STEP_SECONDS.labels(step.agent).observe((ended - began).total_seconds())
-        body = {
-            "run_id": step.run_id,
-            "branch_id": step.branch_id,
-            "step_id": step.step_id,
-            "attempt": step.attempt,
-            "started_at": began,
-            "finished_at": ended,
-            "worker": self.name,
-        }
-        kind = "StepCompleted" if outcome == "completed" else "StepFailed"
-        return self._message(kind, f"step.{outcome}", body | said, delivery)
+        outcome = self._refusal(step, delivery) or await self._outcome(step)
+        STEPS_RUN.labels(step.agent, outcome.status).inc()
+        STEP_SECONDS.labels(step.agent).observe((datetime.now(UTC) - began).total_seconds())
+        return result_message(step, outcome, self.name, began, delivery)
 
-    def _message(self, kind: str, key: str, body: dict[str, Any], delivery: Delivery) -> Outgoing:
-        trace = {k: v for k, v in delivery.headers.items() if k == "traceparent"}
-        run_id = str(body["run_id"])
-        return Outgoing(key, orjson.dumps(body, default=_default), uuid7(), kind, run_id, headers=trace)
-
-    async def _outcome(self, step: StepRequested, delivery: Delivery) -> tuple[str, dict[str, Any]]:
-        if delivery.delivery_count > self._max_deliveries:
+    def _refusal(self, step: StepRequested, delivery: Delivery) -> Outcome | None:
+        """Why the step is not even tried."""
+        if delivery.delivery_count >= self._max_deliveries:
             lost = f"{delivery.delivery_count} workers were lost with this step"
-            return _failed(StepError(kind="poison", type="Poison", message=lost))
+            return failed(StepError(kind="poison", type="Poison", message=lost))
         if step.agent not in self._agents:
-            return _failed(StepError(kind="terminal", type="UnknownAgent", message=f"no agent {step.agent!r} here"))
+            return failed(
+                StepError(kind="terminal", type="UnknownAgent", message=f"no agent {step.agent!r} here")
+            )
+        return None
+
+    async def _outcome(self, step: StepRequested) -> Outcome:
         try:
-            async with asyncio.timeout(_seconds_left(step)):
-                reply = await invoke(self._agents.resolve(step.agent), step, self._threads)
-        except TimeoutError as error:
-            return _failed(StepError(kind="transient", type="StepTimeout", message=str(error) or "took too long"))
+            return completed(await _bounded(self._agents.resolve(step.agent), step))
         except Exception as error:  # whatever an agent raises is its step's outcome
-            return _failed(step_error(error))
-        return _completed(reply)
+            log.info(
+                "step failed", agent=step.agent, step_id=step.step_id, run_id=str(step.run_id), exc_info=error
+            )
+            return failed(step_error(error))
 
-    async def _publish(self, messages: Sequence[Outgoing]) -> None:
-        """Publish until confirmed; a result is not lost because one publish was cut off."""
-        if not self._transport.healthy():
-            raise Unavailable("RabbitMQ: the connection is gone; the step will be offered again")
-        await self._transport.publish(messages)
+    async def _publish(self, message: Outgoing) -> None:
+        """Publish until confirmed; each doubt means again, by the connection that is there then."""
+        pause = 0.05
+        while True:
+            try:
+                return await self._transport.publish([message])
+            except Exception as error:  # whatever the adapter could not name is an unknown outcome too
+                log.warning("result not confirmed, publishing again", error=str(error), seconds=pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _drain(self) -> None:
+        """Offer to others what has not begun; let the rest finish for a while, then offer that too."""
+        await self._give_back([job for job in self._jobs.values() if not job.started])
+        running = [job.task for job in self._jobs.values() if job.task is not None]
+        if running:
+            await asyncio.wait(running, timeout=self._drain_seconds)
+        await self._give_back(list(self._jobs.values()))
+
+    async def _give_back(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            if job.task is not None:
+                job.task.cancel()
+            self._jobs.pop((job.step.run_id, job.step.step_id, job.step.attempt), None)
+        for job in jobs:
+            for inbox, delivery in job.deliveries:
+                await inbox.requeue([delivery])
 
 
-def _seconds_left(step: StepRequested) -> float | None:
-    seconds = step.timeout
-    if step.deadline is not None:
-        left = (datetime.fromisoformat(step.deadline) - datetime.now(UTC)).total_seconds()
-        seconds = left if seconds is None else min(left, seconds)
-    return seconds
-
-
-def _failed(error: StepError) -> tuple[str, dict[str, Any]]:
-    return "failed", {"error": error.model_dump(exclude_none=True)}
-
-
-def _completed(reply: Any) -> tuple[str, dict[str, Any]]:
+async def _bounded(agent: Agent, step: StepRequested) -> Answer:
+    """The answer within the step's time; an agent that will not be cancelled is left behind."""
+    seconds = seconds_left(step)
+    if seconds is not None and seconds <= 0:
+        raise StepTimeout("the deadline had passed before the step began")
+    running = asyncio.create_task(invoke(agent, step))
     try:
-        encoded = orjson.dumps(reply, default=_default)
-    except TypeError as error:
-        return _failed(StepError(kind="terminal", type="UnserialisableReply", message=str(error)[:2000]))
-    if len(encoded) > MAX_RESULT:
-        size = f"the reply has {len(encoded)} bytes, the limit is {MAX_RESULT}; hand over a reference"
-        return _failed(StepError(kind="terminal", type="ReplyTooLarge", message=size))
-    return "completed", {"response": orjson.Fragment(encoded)}
+        await asyncio.wait({running}, timeout=seconds)
+        if running.cancelled():
+            raise RuntimeError("the agent cancelled itself")
+        if not running.done():
+            raise StepTimeout(f"the agent took longer than {seconds:g} s")
+        return running.result()
+    finally:
+        running.cancel()
+        running.add_done_callback(_hush)
+
+
+def _hush(task: "asyncio.Task[Answer]") -> None:
+    """What an agent raises after it was left behind is of no interest."""
+    if not task.cancelled():
+        task.exception()

@@ -3,9 +3,8 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from anabranch_contracts.errors import AnabranchError
-
 from anabranch.agent_worker.app import Worker
+from anabranch.agents.errors import InvalidAgent
 from anabranch.agents.registry import AGENTS, load_modules
 from anabranch.runtime.lifecycle import Lifecycle, Runnable
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
@@ -17,14 +16,16 @@ async def serve(settings: Settings) -> int:
     broker = required(settings.amqp_url, "ANABRANCH_AMQP_URL")
     load_modules(required(settings.agents, "ANABRANCH_AGENTS"))
     if not AGENTS.names():
-        raise AnabranchError(f"{settings.agents} registers no agent", hint='decorate one with @agent("Name")')
+        raise InvalidAgent(f"{settings.agents} registers no agent", hint='decorate one with @agent("Name")')
+    worker = Worker(RabbitTransport(broker, settings.queue_type), AGENTS, settings.concurrency)
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
         transport = RabbitTransport(broker, settings.queue_type)
         try:
             await transport.connect()
-            yield Worker(transport, AGENTS, settings.concurrency), transport.healthy
+            worker.attach(transport)
+            yield worker, transport.healthy
         finally:
             await transport.close()
 

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from anabranch_contracts.messages import StepRequested, Usage
-
 from anabranch.agents.context import StepContext
 from anabranch.agents.registry import Agent
 from anabranch.agents.threads import in_thread
+from anabranch_contracts.messages import StepRequested, Usage
 
 JSON = Any
 

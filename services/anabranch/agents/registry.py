@@ -4,12 +4,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from anabranch_contracts.topology import RESERVED
-
 from anabranch.agents.errors import InvalidAgent
 from anabranch.agents.hosting import hosted
+from anabranch.agents.loading import load_modules
 from anabranch.agents.parameters import Parameters, read_parameters
+from anabranch_contracts.topology import RESERVED
 
+__all__ = ["AGENTS", "Agent", "Registry", "agent", "load_modules", "register"]
 T = TypeVar("T")
 
 
@@ -38,7 +39,8 @@ def _parameters(name: str, implementation: Any) -> Parameters:
     if not callable(function):
         what = type(implementation).__name__
         raise InvalidAgent(
-            f"agent {name!r} is a {what}, which cannot be called", hint="give a function, or an object with `run`"
+            f"agent {name!r} is a {what}, which cannot be called",
+            hint="give a function, or an object with `run`",
         )
     return read_parameters(name, function)
 
@@ -54,7 +56,7 @@ def _parameters_of_class(name: str, cls: type) -> Parameters:
             hint=f"register an instance: register({name!r}, {cls.__name__}(...))",
         ) from None
     bound = isinstance(inspect.getattr_static(cls, "run"), staticmethod | classmethod)
-    return read_parameters(name, cls.run, bound)  # type: ignore[attr-defined]
+    return read_parameters(name, cls.run, bound)
 
 
 def _function(implementation: Any) -> Callable[..., Any]:
@@ -74,10 +76,8 @@ class Registry:
         """Add an agent; the same name twice is refused unless it is the same code, loaded again."""
         known = self._agents.get(name)
         if known is not None and not _same(known.implementation, implementation):
-            raise InvalidAgent(
-                f"agent {name!r} is registered twice: {_home(known.implementation)} and {_home(implementation)}",
-                hint="rename one of the two",
-            )
+            places = f"{_home(known.implementation)} and {_home(implementation)}"
+            raise InvalidAgent(f"agent {name!r} is registered twice: {places}", hint="rename one of the two")
         self._agents[name] = Agent(_checked(name), implementation)
 
     def resolve(self, name: str) -> Agent:
@@ -95,7 +95,9 @@ class Registry:
 def _checked(name: str) -> str:
     """A name that a topology and a routing key can carry."""
     if not isinstance(name, str) or not name.strip() or name in RESERVED:
-        raise InvalidAgent(f"{name!r} cannot name an agent", hint='write @agent("Name"); Start, End and User are taken')
+        raise InvalidAgent(
+            f"{name!r} cannot name an agent", hint='write @agent("Name"); Start, End and User are taken'
+        )
     if any(c in "*#" or not c.isprintable() for c in name):
         raise InvalidAgent(f"agent name {name!r} contains '*', '#' or control characters", hint="rename it")
     return name
@@ -107,7 +109,7 @@ def _same(known: Any, again: Any) -> bool:
 
 
 def _is_code(implementation: Any) -> bool:
-    """Written in a module, so that a second one from the same line is the same agent; instances may differ."""
+    """Written in a module, so the one loaded again is the same agent; two instances may differ."""
     qualname = getattr(implementation, "__qualname__", "<>")
     return "<" not in qualname and (inspect.isfunction(implementation) or isinstance(implementation, type))
 

@@ -1,8 +1,8 @@
 """Sync agents run in threads of their own.
 
-Not in an executor: its threads are joined when the process ends, so one agent that never returns would keep a
-drained worker alive, and each that outlives its deadline would cost a place in the pool for good. How many run
-at once is bounded by the worker.
+Not in an executor: its threads are joined when the process ends, so one agent that never returns would keep
+a drained worker alive, and each that outlives its deadline would cost a place in the pool for good. The worker
+bounds how many run at once.
 """
 
 import asyncio
@@ -27,7 +27,9 @@ async def in_thread(function: Callable[[], T]) -> T:
     return result  # type: ignore[no-any-return]
 
 
-def _work(loop: asyncio.AbstractEventLoop, done: "asyncio.Future[Outcome]", function: Callable[[], Any]) -> None:
+def _work(
+    loop: asyncio.AbstractEventLoop, done: "asyncio.Future[Outcome]", function: Callable[[], Any]
+) -> None:
     outcome: Outcome
     try:
         outcome = function(), None

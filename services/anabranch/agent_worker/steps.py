@@ -1,0 +1,110 @@
+"""From a delivery to a step, and from what came of it to the message to publish."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from anabranch.agents.invoke import Answer
+from anabranch.runtime.ids import uuid7
+from anabranch.runtime.ports import Delivery, Outgoing
+from anabranch.runtime.reading import MAX_BYTES, MAX_DEPTH, Unreadable, deeper_than
+from anabranch_contracts.messages import StepError, StepRequested
+
+JSON = Any
+ROOM_FOR_ENVELOPE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended: `completed` or `failed`, and the fields that say with what."""
+
+    status: str
+    fields: dict[str, JSON]
+
+
+def read_step(delivery: Delivery) -> StepRequested:
+    """The step that a delivery asks for; raises `Unreadable`."""
+    try:
+        step = StepRequested.model_validate_json(delivery.body)
+        seconds_left(step)
+    except ValidationError as error:
+        reasons = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors()[:20]
+        )
+        raise Unreadable(reasons) from None
+    except ValueError as error:
+        raise Unreadable(f"deadline: {error}") from None
+    return step
+
+
+def seconds_left(step: StepRequested) -> float | None:
+    """How long the invocation may take from now; None = as long as it likes."""
+    if step.deadline is None:
+        return step.timeout
+    deadline = datetime.fromisoformat(step.deadline)
+    deadline = deadline if deadline.tzinfo is not None else deadline.replace(tzinfo=UTC)
+    left = (deadline - datetime.now(UTC)).total_seconds()
+    return left if step.timeout is None else min(left, step.timeout)
+
+
+def failed(error: StepError) -> Outcome:
+    """The attempt failed."""
+    return Outcome("failed", {"error": error.model_dump(exclude_none=True)})
+
+
+def completed(answer: Answer) -> Outcome:
+    """The attempt's reply, unless it is one that could not be read at the other end."""
+    try:
+        encoded = orjson.dumps(answer.reply, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError as error:
+        return _unserialisable(str(error.__cause__ or error))
+    if len(encoded) > MAX_BYTES - ROOM_FOR_ENVELOPE:
+        return _unserialisable(
+            f"it has {len(encoded)} bytes, the limit is {MAX_BYTES}; hand over a reference"
+        )
+    if encoded.count(b"[") + encoded.count(b"{") >= MAX_DEPTH and deeper_than(
+        orjson.loads(encoded), MAX_DEPTH - 1
+    ):
+        return _unserialisable(f"it is nested deeper than {MAX_DEPTH - 1}")
+    fields: dict[str, JSON] = {"response": orjson.Fragment(encoded)}
+    if answer.usage is not None:
+        fields["usage"] = answer.usage.model_dump(exclude_none=True)
+    return Outcome("completed", fields)
+
+
+def _unserialisable(why: str) -> Outcome:
+    message = f"the reply cannot be sent: {why}"[:2000]
+    return failed(StepError(kind="terminal", type="UnserialisableReply", message=message))
+
+
+def _plain(value: Any) -> JSON:
+    """What orjson does not know, where there is one obvious JSON of it."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def result_message(
+    step: StepRequested, outcome: Outcome, worker: str, began: datetime, delivery: Delivery
+) -> Outgoing:
+    """The result of an attempt, ready to publish; carries the trace of the request on."""
+    body = {
+        "run_id": step.run_id,
+        "branch_id": step.branch_id,
+        "step_id": step.step_id,
+        "attempt": step.attempt,
+        "started_at": began,
+        "finished_at": datetime.now(UTC),
+        "worker": worker,
+        **outcome.fields,
+    }
+    trace = {name: value for name, value in delivery.headers.items() if name in ("traceparent", "tracestate")}
+    kind = f"Step{outcome.status.title()}"
+    return Outgoing(
+        f"step.{outcome.status}", orjson.dumps(body), uuid7(), kind, str(step.run_id), headers=trace
+    )
