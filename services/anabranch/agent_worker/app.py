@@ -22,7 +22,7 @@ from anabranch.agents.invoke import Answer, invoke
 from anabranch.agents.registry import Agent, Registry
 from anabranch.runtime.ports import Delivery, Inbox, Outgoing, Transport, Unavailable
 from anabranch.runtime.reading import Unreadable
-from anabranch.runtime.telemetry import STEP_SECONDS, STEPS_RUN
+from anabranch.runtime.telemetry import PARKED, STEP_SECONDS, STEPS_RUN
 from anabranch_contracts.addresses import step_queue
 from anabranch_contracts.messages import StepError, StepRequested
 
@@ -75,7 +75,7 @@ class Worker:
         self._transport = transport
 
     async def run(self) -> None:
-        """Serve until `stop`, then drain; raises `Unavailable` when the broker is gone; steps in hand go on."""
+        """Serve until `stop`, then drain; raises `Unavailable` when the broker is gone (steps go on)."""
         self.ready.clear()
         names = self._agents.names()
         await self._transport.declare_steps(names)
@@ -105,6 +105,7 @@ class Worker:
             step = read_step(delivery)
         except Unreadable as why:
             await self._transport.park(delivery, f"unreadable step: {why}")
+            PARKED.labels("agent-worker").inc()
             await inbox.ack([delivery])
             return
         key = (step.run_id, step.step_id, step.attempt)

@@ -46,7 +46,8 @@ def _parameters(name: str, implementation: Any) -> Parameters:
 
 
 def _parameters_of_class(name: str, cls: type) -> Parameters:
-    if not callable(getattr(cls, "run", None)):
+    run = getattr(cls, "run", None)
+    if not callable(run):
         raise InvalidAgent(f"agent {name!r}: class {cls.__name__} has no method `run`", hint="add one")
     try:
         inspect.signature(cls).bind()
@@ -56,14 +57,14 @@ def _parameters_of_class(name: str, cls: type) -> Parameters:
             hint=f"register an instance: register({name!r}, {cls.__name__}(...))",
         ) from None
     bound = isinstance(inspect.getattr_static(cls, "run"), staticmethod | classmethod)
-    return read_parameters(name, cls.run, bound)
+    return read_parameters(name, run, bound)
 
 
 def _function(implementation: Any) -> Callable[..., Any]:
     found = hosted(implementation)
     if found is None and not inspect.isroutine(implementation):
         found = getattr(implementation, "run", None)
-    return implementation if found is None else found  # type: ignore[no-any-return]
+    return implementation if found is None else found
 
 
 class Registry:

@@ -1,8 +1,8 @@
 """Sync agents run in threads of their own.
 
-Not in an executor: its threads are joined when the process ends, so one agent that never returns would keep
-a drained worker alive, and each that outlives its deadline would cost a place in the pool for good. The worker
-bounds how many run at once.
+Not in an executor: its threads are joined when the process ends, so one agent that never returns would
+keep a drained worker alive, and each that outlives its deadline would cost a place in the pool for good.
+The worker bounds how many run at once.
 """
 
 import asyncio

@@ -1,30 +1,40 @@
 """The life of a service process: start, reconnect, drain on a signal, leave.
 
-A service is started as often as a dependency is lost; it never repairs a connection in place. SIGTERM and
-SIGINT drain: nothing more is taken, what is in hand is finished, then the process ends with 0.
+    opening -> serving -> (a dependency is lost) -> pause -> opening ...
+       |          |
+       |          +-- SIGTERM, SIGINT --> draining --> exit 0
+       +-- not once reached within `patience` --> exit 3
+
+A service is opened anew as often as a dependency is lost; no connection is repaired in place. What is neither
+a lost dependency nor a signal is a defect: it ends the process with its traceback, and whoever runs it starts
+another. Exit 2 is a wrong setting.
 """
 
 import asyncio
-import contextlib
-import signal
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from signal import SIGINT, SIGTERM
+from typing import Any, Protocol
 
 import structlog
 
 from anabranch.runtime.health import HealthServer
 from anabranch.runtime.ports import Conflict, Unavailable
-from anabranch.runtime.settings import Settings
-from anabranch.runtime.telemetry import configure_logging, redacted
+from anabranch.runtime.redaction import redacted
+from anabranch.runtime.settings import Settings, load
+from anabranch.runtime.telemetry import configure_logging
+from anabranch_contracts.errors import AnabranchError
 
-FIRST_PATIENCE = 60.0
+PATIENCE_SECONDS = 60.0
 DRAIN_SECONDS = 30.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+MEND = "start it, or correct its ANABRANCH_..._URL"
 log = structlog.get_logger(__name__)
 
 
 class Runnable(Protocol):
-    """Something that serves until it is stopped."""
+    """Something that serves until it is stopped; `ready` is set once it does."""
 
     ready: asyncio.Event
 
@@ -33,82 +43,116 @@ class Runnable(Protocol):
     async def stop(self) -> None: ...
 
 
-Opened = AbstractAsyncContextManager[tuple[Runnable, Callable[[], bool]]]
+Healthy = Callable[[], bool]
+Opened = AbstractAsyncContextManager[tuple[Runnable, Healthy]]
 
 
 class Lifecycle:
     """Keeps one service running until a signal says stop."""
 
-    def __init__(self, name: str, opened: Callable[[], Opened], settings: Settings) -> None:
+    def __init__(
+        self,
+        name: str,
+        opened: Callable[[], Opened],
+        settings: Settings,
+        patience: float = PATIENCE_SECONDS,
+        drain: float = DRAIN_SECONDS,
+    ) -> None:
         self._name = name
         self._open = opened
         self._settings = settings
+        self._patience = patience
+        self._drain_seconds = drain
         self._stopping = asyncio.Event()
-        self._healthy: Callable[[], bool] = lambda: False
+        self._healthy: Healthy = lambda: False
         self._was_ready = False
+        self._pause = SHORTEST_PAUSE
 
     async def serve(self) -> int:
         """Run to the end; the process's exit code: 0 after a drain, 3 when a dependency was never reached."""
         configure_logging(self._settings.log_level, self._settings.log_format)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (SIGTERM, SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        async with contextlib.AsyncExitStack() as stack:
-            if self._settings.metrics_port is not None:
-                health = HealthServer(lambda: self._healthy(), port=self._settings.metrics_port)
-                await stack.enter_async_context(health)
-            return await self._keep_running()
+        try:
+            async with AsyncExitStack() as stack:
+                if self._settings.metrics_port is not None:
+                    server = HealthServer(lambda: self._healthy(), port=self._settings.metrics_port)
+                    await stack.enter_async_context(server)
+                return await self._keep_running()
+        finally:
+            for number in (SIGTERM, SIGINT):
+                loop.remove_signal_handler(number)
 
     async def _keep_running(self) -> int:
-        delay, given_up = 0.1, asyncio.get_running_loop().time() + FIRST_PATIENCE
+        clock = asyncio.get_running_loop().time
+        given_up = clock() + self._patience
         while not self._stopping.is_set():
             try:
                 await self._once()
-                delay = 0.1
             except (Unavailable, Conflict, ExceptionGroup) as error:
-                why = redacted(str(_first(error)))
-                log.warning("dependency lost, trying again", service=self._name, error=why, seconds=delay)
-                if not self._was_ready and asyncio.get_running_loop().time() > given_up:
+                why = redacted(str(_expected(error)))
+                if not self._was_ready and clock() >= given_up:
+                    log.error("given up", service=self._name, error=why, mend=MEND)
                     return 3
-            finally:
-                self._healthy = lambda: False
-            await self._pause(delay)
-            delay = min(delay * 2, 5.0)
+                log.warning("unavailable", service=self._name, error=why, mend=MEND, again_in=self._pause)
+                await self._rest()
+        log.info("stopped", service=self._name)
         return 0
 
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), self._pause)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     async def _once(self) -> None:
-        async with self._open() as (service, healthy):
+        """Open and serve until it ends, a dependency is lost, or a signal says drain."""
+        async with AsyncExitStack() as stack:
+            opening = asyncio.create_task(stack.enter_async_context(self._open()))
+            if not await self._unless_stopped(opening):
+                opening.cancel()
+                await asyncio.wait({opening})
+                return
+            service, healthy = await opening
             running = asyncio.create_task(service.run())
-            stopping = asyncio.create_task(self._stopping.wait())
             readying = asyncio.create_task(self._when_ready(service, healthy))
-            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            readying.cancel()
-            if not running.done():
-                await self._drain(service, running)
-            await running
+            try:
+                if await self._unless_stopped(running):
+                    await running
+                else:
+                    await self._drain(service, running)
+            finally:
+                self._healthy = lambda: False
+                readying.cancel()
+                running.cancel()
 
-    async def _when_ready(self, service: Runnable, healthy: Callable[[], bool]) -> None:
+    async def _unless_stopped(self, task: "asyncio.Task[Any]") -> bool:
+        """Whether the task came to its end before a signal did."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        return task.done()
+
+    async def _when_ready(self, service: Runnable, healthy: Healthy) -> None:
         await service.ready.wait()
-        self._healthy, self._was_ready = healthy, True
+        self._healthy, self._was_ready, self._pause = healthy, True, SHORTEST_PAUSE
         log.info("ready", service=self._name)
 
     async def _drain(self, service: Runnable, running: "asyncio.Task[None]") -> None:
         log.info("draining", service=self._name)
-        await service.stop()
-        await asyncio.wait({running}, timeout=DRAIN_SECONDS)
-        if not running.done():
-            log.warning("not drained in time, leaving", service=self._name)
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
+        self._healthy = lambda: False
+        stopping = asyncio.create_task(service.stop())
+        await asyncio.wait({running}, timeout=self._drain_seconds)
+        stopping.cancel()
+        if running.done():
+            await running
+            return
+        log.warning("not drained in time, what is in hand is left to others", service=self._name)
+        running.cancel()
+        await asyncio.wait({running}, timeout=LONGEST_PAUSE)
 
 
-def _first(error: BaseException) -> BaseException:
+def _expected(error: BaseException) -> BaseException:
     """The cause worth saying: the first expected error of a group; what is unexpected is raised."""
     if not isinstance(error, BaseExceptionGroup):
         return error
@@ -116,4 +160,18 @@ def _first(error: BaseException) -> BaseException:
     if rest is not None:
         raise rest
     assert expected is not None
-    return _first(expected.exceptions[0])
+    return _expected(expected.exceptions[0])
+
+
+def main(serve: Callable[[Settings], Awaitable[int]]) -> int:
+    """Run a service of the environment's settings as this process; what is wrong with them is one line."""
+    try:
+        return asyncio.run(_served(serve))
+    except AnabranchError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        print(f"error: {error}{hint}", file=sys.stderr)
+        return 2
+
+
+async def _served(serve: Callable[[Settings], Awaitable[int]]) -> int:
+    return await serve(load())

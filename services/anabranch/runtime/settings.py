@@ -2,13 +2,31 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from anabranch_contracts.errors import AnabranchError
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from anabranch_contracts.errors import AnabranchError
+
+PREFIX = "ANABRANCH_"
+AMQP_FORM = "amqp://user:password@host:5672/vhost"
+DATABASE_FORM = "postgresql://user:password@host:5432/database"
+FORMS = {
+    "amqp_url": AMQP_FORM,
+    "database_url": DATABASE_FORM,
+    "concurrency": "a whole number from 1 to 10000",
+    "queue_type": "quorum or classic",
+    "data_dir": "a folder",
+    "log_level": "debug, info, warning or error",
+    "log_format": "console or json",
+    "metrics_port": "a port, 0 to 65535",
+}
 SECRET = ("amqp_url", "database_url")
+
+
+class SettingsError(AnabranchError):
+    """A variable of the environment has no allowed value."""
 
 
 def _data_dir() -> Path:
@@ -17,12 +35,12 @@ def _data_dir() -> Path:
 
 
 class Settings(BaseSettings):
-    """All `ANABRANCH_*` variables; see the README's table."""
+    """All `ANABRANCH_*` variables; an empty one counts as not set."""
 
-    model_config = SettingsConfigDict(env_prefix="ANABRANCH_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
-    amqp_url: str | None = None
-    database_url: str | None = None
+    amqp_url: str | None = Field(default=None, pattern=r"^amqps?://.")
+    database_url: str | None = Field(default=None, pattern=r"^postgres(ql(\+asyncpg)?)?://.")
     agents: str = ""
     concurrency: int = Field(default=16, ge=1, le=10_000)
     queue_type: Literal["quorum", "classic"] = "quorum"
@@ -31,34 +49,35 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
 
-    @field_validator("amqp_url")
+    @field_validator("queue_type", "log_level", "log_format", mode="before")
     @classmethod
-    def _amqp(cls, value: str | None) -> str | None:
-        if value and not value.startswith(("amqp://", "amqps://")):
-            raise ValueError("must look like amqp://user:password@host:5672/vhost")
-        return value or None
+    def _any_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
 
-    @field_validator("database_url")
+    @field_validator("data_dir")
     @classmethod
-    def _database(cls, value: str | None) -> str | None:
-        if value and not value.startswith(("postgresql://", "postgres://", "postgresql+asyncpg://")):
-            raise ValueError("must look like postgresql://user:password@host:5432/database")
-        return value or None
-
-
-class SettingsError(AnabranchError):
-    """A variable of the environment has no allowed value."""
+    def _home(cls, value: Path) -> Path:
+        return value.expanduser()
 
 
 def load() -> Settings:
-    """Read the environment; raises `SettingsError` in one line."""
+    """Read the environment; raises `SettingsError`, one line that names all that is wrong."""
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        given = "" if name in SECRET else f" is {str(first['input'])[:80]!r}:"
-        raise SettingsError(f"ANABRANCH_{name.upper()}{given} {first['msg']}") from None
+        wrong = {str(e["loc"][0]): str(e["input"]) for e in error.errors()}
+        raise SettingsError("; ".join(_refusal(name, value) for name, value in wrong.items())) from None
+
+
+def _refusal(name: str, value: str) -> str:
+    return f"{PREFIX}{name.upper()} is {_shown(name, value)}; allowed: {FORMS[name]}"
+
+
+def _shown(name: str, value: str) -> str:
+    """The value, or of one that may hold a password only what follows it."""
+    if name not in SECRET:
+        return repr(value[:80])
+    return f"'***@{value.rpartition('@')[2][:80]}'" if "@" in value else "(not shown)"
 
 
 def required(value: str | None, name: str) -> str:

@@ -1,39 +1,53 @@
 """Logs and metrics: their names are all here."""
 
 import logging
-import re
 import sys
 
 import structlog
 from prometheus_client import Counter, Histogram
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from anabranch.runtime.redaction import redacted
+
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+STEP_LENGTHS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 
 MESSAGES = Counter("anabranch_messages", "Messages handled", ["service"])
-BATCH_SIZE = Histogram("anabranch_batch_size", "Messages per batch", ["service"], buckets=(1, 4, 16, 64, 256))
-BATCH_SECONDS = Histogram("anabranch_batch_seconds", "Seconds from delivery to ack of a batch", ["service"])
-EVENTS = Counter("anabranch_events", "Events appended", ["service"])
-CONFLICTS = Counter("anabranch_conflicts", "Batches decided again because another writer was first", ["service"])
+BATCH_SIZE = Histogram("anabranch_batch_size", "Messages per batch", ["service"], buckets=SIZES)
+DECIDE_SECONDS = Histogram(
+    "anabranch_decide_seconds", "Seconds to decide a batch", ["service"], buckets=SECONDS
+)
+APPEND_SECONDS = Histogram(
+    "anabranch_append_seconds", "Seconds to store a batch", ["service"], buckets=SECONDS
+)
+PUBLISH_SECONDS = Histogram(
+    "anabranch_publish_seconds", "Seconds until what a batch says is confirmed", ["service"], buckets=SECONDS
+)
+CONFLICTS = Counter(
+    "anabranch_conflicts", "Batches decided again because another writer was first", ["service"]
+)
 PARKED = Counter("anabranch_parked", "Messages parked", ["service"])
 STEPS_RUN = Counter("anabranch_steps_run", "Steps run by this worker", ["agent", "outcome"])
-STEP_SECONDS = Histogram("anabranch_step_seconds", "Seconds an agent took", ["agent"])
-
-_SECRET = re.compile(r"(://[^:/@\s]*:)[^@\s]+@")
-
-
-def redacted(text: str) -> str:
-    """The text with passwords of URLs left out."""
-    return _SECRET.sub(r"\1***@", text)
+STEP_SECONDS = Histogram("anabranch_step_seconds", "Seconds an agent took", ["agent"], buckets=STEP_LENGTHS)
 
 
 def _redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return {k: redacted(v) if isinstance(v, str) else v for k, v in event.items()}
 
 
+class _RedactingFormatter(logging.Formatter):
+    """For the libraries, which log through the standard library."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
+
+
 def configure_logging(level: str = "info", form: str = "console") -> None:
     """Log to stderr, as lines for people or as JSON for machines."""
-    shape: structlog.typing.Processor = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    shape: list[Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     if form == "json":
-        shape = structlog.processors.JSONRenderer()
+        shape = [structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -41,11 +55,17 @@ def configure_logging(level: str = "info", form: str = "console") -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _redact,
-            shape,
+            *shape,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")
-    for noisy in ("aiormq", "aio_pika"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    _configure_libraries()
+
+
+def _configure_libraries() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_RedactingFormatter("%(name)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    for noisy in ("aiormq", "aio_pika"):  # a lost connection is said once, by the lifecycle
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
