@@ -1,0 +1,49 @@
+# make demo: a real workflow on the embedded default.  make test: everything, with the services it needs.
+PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+N ?= 100000
+
+.PHONY: demo test check dev simulate bench lock clean
+.DELETE_ON_ERROR:
+
+.venv/python:
+	@test -n "$(PYTHON)" || { echo "anabranch needs Python 3.11 to 3.13 with venv: apt-get install python3 python3-venv"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/run: .venv/python pyproject.toml requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+.venv/dev: .venv/run requirements-dev.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.lock
+	@touch $@
+
+demo: .venv/run
+	@$(BIN)/anabranch demo
+
+dev: .venv/run
+	@$(BIN)/anabranch dev
+
+check: .venv/dev
+	@$(BIN)/ruff check contracts services tests migrations
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m anabranch_contracts.schemas --check
+
+test: check
+	@$(BIN)/python -m pytest -q
+
+simulate: .venv/dev
+	@$(BIN)/python -m tests.simulation --runs $(N)
+
+bench: .venv/dev
+	@$(BIN)/python ops/bench/slopes.py
+
+lock: .venv/dev
+	@$(BIN)/python -m pip freeze --exclude-editable > requirements-dev.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

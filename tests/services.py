@@ -1,0 +1,198 @@
+"""The Postgres and RabbitMQ that tests use: from the environment, local, embedded, or containers. Never none."""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+from anabranch.runtime.postgres.embedded import EmbeddedPostgres
+
+RABBIT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+
+
+class NoService(RuntimeError):
+    """A service is missing and could not be started; says the mend."""
+
+
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether somebody answers on the port."""
+    try:
+        socket.create_connection((host, port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """URL of a server on which databases may be created."""
+    if url := os.environ.get("ANABRANCH_DATABASE_URL"):
+        yield url
+    elif listens(5432) and _admits("postgresql://postgres@127.0.0.1:5432/postgres"):
+        yield "postgresql://postgres@127.0.0.1:5432/postgres"
+    else:
+        yield from _own_postgres()
+
+
+def _admits(url: str) -> bool:
+    async def try_it() -> None:
+        await (await asyncpg.connect(url, timeout=5)).close()
+
+    try:
+        asyncio.run(try_it())
+    except (OSError, asyncpg.PostgresError, TimeoutError):
+        return False
+    return True
+
+
+def _own_postgres() -> Iterator[str]:
+    folder = Path(tempfile.mkdtemp(prefix="anabranch-pg-"))
+    folder.chmod(0o755)
+    server = EmbeddedPostgres(folder)
+    runner = asyncio.Runner()
+    try:
+        yield runner.run(server.__aenter__()).replace("+asyncpg", "")
+    finally:
+        runner.run(server.__aexit__())
+        runner.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def rabbitmq() -> Iterator[str]:
+    """URL of a broker, without a virtual host."""
+    if url := os.environ.get("ANABRANCH_AMQP_URL"):
+        parts = urlsplit(url)
+        yield f"{parts.scheme}://{parts.netloc}"
+    elif listens(5672):
+        yield "amqp://guest:guest@127.0.0.1:5672"
+    elif RABBIT.exists():
+        yield from _own_rabbitmq()
+    else:
+        yield from _container()
+
+
+def _container() -> Iterator[str]:
+    try:
+        from testcontainers.community.rabbitmq import RabbitMqContainer
+    except ImportError:
+        from testcontainers.rabbitmq import RabbitMqContainer
+    try:
+        container = RabbitMqContainer("rabbitmq:4").start()
+    except Exception as error:
+        raise NoService(
+            f"no RabbitMQ: none on 127.0.0.1:5672, none installed, no container engine ({error}); "
+            "apt-get install rabbitmq-server, start Docker, or set ANABRANCH_AMQP_URL"
+        ) from error
+    try:
+        yield f"amqp://guest:guest@{container.get_container_host_ip()}:{container.get_exposed_port(5672)}"
+    finally:
+        container.stop()
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _own_rabbitmq() -> Iterator[str]:
+    home = Path(tempfile.mkdtemp(prefix="anabranch-mq-"))
+    port, distribution, epmd = free_port(), free_port(), free_port()
+    (home / "plugins").write_text("[].\n")
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "RABBITMQ_NODENAME": f"test-{os.getpid()}@localhost",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_DIST_PORT": str(distribution),
+        "ERL_EPMD_PORT": str(epmd),
+        "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(home / "log"),
+        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
+        "RABBITMQ_PID_FILE": str(home / "pid"),
+    }
+    server = subprocess.Popen([RABBIT], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    try:
+        _wait_for(port, server)
+        yield f"amqp://guest:guest@127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(30)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _wait_for(port: int, server: "subprocess.Popen[bytes]", seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not listens(port):
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise NoService("a RabbitMQ of our own did not start; start one and set ANABRANCH_AMQP_URL")
+        time.sleep(0.1)
+
+
+@contextmanager
+def fresh_database(server_url: str) -> Iterator[str]:
+    """A new, empty database, dropped afterwards."""
+    name = f"anabranch_{uuid4().hex[:16]}"
+    _execute(server_url, f'CREATE DATABASE "{name}"')
+    base, _, query = server_url.partition("?")
+    try:
+        yield f"{base.rsplit('/', 1)[0]}/{name}" + (f"?{query}" if query else "")
+    finally:
+        _execute(server_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _execute(url: str, statement: str) -> None:
+    async def do() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(do())
+
+
+@contextmanager
+def fresh_vhost(server_url: str) -> Iterator[str]:
+    """A virtual host of one's own where the broker's control program is at hand, else the default one, emptied."""
+    name = f"anabranch-{uuid4().hex[:12]}"
+    local = server_url.endswith("@127.0.0.1:5672") and shutil.which("rabbitmqctl") and os.geteuid() == 0
+    if not local:
+        _purge(server_url + "/")
+        yield server_url + "/"
+        return
+    _control("add_vhost", name)
+    _control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+    try:
+        yield f"{server_url}/{name}"
+    finally:
+        _control("delete_vhost", name)
+
+
+def _control(*arguments: str) -> None:
+    subprocess.run(["rabbitmqctl", "-q", *arguments], check=True, capture_output=True)
+
+
+def _purge(url: str) -> None:
+    import aio_pika
+    from anabranch_contracts.addresses import PARKED_QUEUE, ROUTER_QUEUE, SUPERVISOR_QUEUE
+
+    async def do() -> None:
+        async with await aio_pika.connect(url) as connection:
+            for queue in (ROUTER_QUEUE, SUPERVISOR_QUEUE, PARKED_QUEUE):
+                await (await connection.channel()).queue_delete(queue)
+
+    asyncio.run(do())
