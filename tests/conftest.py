@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from anabranch.runtime.postgres.migrate import upgrade
 
+from anabranch.runtime.postgres.migrate import upgrade
 from tests import services
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
+
 from anabranch.runtime.postgres.embedded import EmbeddedPostgres
 
 RABBIT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -188,6 +189,7 @@ def _control(*arguments: str) -> None:
 
 def _purge(url: str) -> None:
     import aio_pika
+
     from anabranch_contracts.addresses import PARKED_QUEUE, ROUTER_QUEUE, SUPERVISOR_QUEUE
 
     async def do() -> None:

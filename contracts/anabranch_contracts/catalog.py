@@ -10,9 +10,7 @@ from anabranch_contracts.events import Event
 from anabranch_contracts.upcasters import UPCASTERS
 
 EVENTS: dict[str, type[Any]] = {cls.__name__: cls for cls in get_args(Event)}
-VERSIONS: dict[str, int] = {
-    name: 1 + max((v for t, v in UPCASTERS if t == name), default=0) for name in EVENTS
-}
+VERSIONS: dict[str, int] = {name: 1 + max((v for t, v in UPCASTERS if t == name), default=0) for name in EVENTS}
 _FIELDS = {name: frozenset(f.name for f in fields(cls)) for name, cls in EVENTS.items()}
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 

@@ -102,7 +102,8 @@ class _Reading:
         if name in RESERVED and fields.get("kind", kind) != kind:
             self._wrong(f"node {name!r} is reserved for kind {kind}; leave kind out or rename it")
             return None
-        return self._build(Node, {"kind": kind, **fields}, f"node {name!r}")
+        node: Node | None = self._build(Node, {"kind": kind, **fields}, f"node {name!r}")
+        return node
 
     def _named(self, name: JSON, what: str) -> bool:
         if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME:
@@ -154,7 +155,7 @@ class _Reading:
         if name in self.nodes:
             return True
         if name in RESERVED:
-            self.nodes[name] = Node(name=name, kind=RESERVED[name])  # type: ignore[arg-type]
+            self.nodes[name] = Node(name=name, kind=RESERVED[name])
             return True
         if self._named(name, "edge end"):
             self._wrong(f"edge {edge.source!r} -> {edge.target!r}: unknown node {name!r}; declare it in nodes")
@@ -222,5 +223,3 @@ class _Reading:
         if size > MAX_METADATA:
             self._wrong(f"metadata has {size} bytes, the limit is {MAX_METADATA}")
         return value
-
-

@@ -1,6 +1,7 @@
 """The patterns of the seed document, as topologies."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from anabranch_contracts.topology import Edge, Node, Topology
@@ -22,7 +23,7 @@ class PatternConfig:
 
     @staticmethod
     def hub_and_spoke(hub: str, spokes: Sequence[str], parallel_spokes: bool = False) -> Topology:
-        """The hub talks with each spoke; in parallel: its first content goes to all, and it resumes with the results."""
+        """The hub talks with each spoke; in parallel, its first content goes to all and it resumes with results."""
         nodes = _nodes([hub, *spokes], [hub] if parallel_spokes else [])
         return Topology(nodes=nodes, edges=_edges([(hub, s) for s in spokes], both=True), entry=(hub,))
 
@@ -32,8 +33,8 @@ class PatternConfig:
         groups = [list(stage["agents"]) for stage in stages]
         if not parallel_within_stage:
             line = [a for group in groups for a in group]
-            return Topology(nodes=_nodes(line), edges=_edges(list(zip(line, line[1:], strict=False))))
-        pairs = [(a, b) for here, after in zip(groups, groups[1:], strict=False) for a in here for b in after]
+            return Topology(nodes=_nodes(line), edges=_edges(list(pairwise(line))))
+        pairs = [(a, b) for here, after in pairwise(groups) for a in here for b in after]
         names = [a for group in groups for a in group]
         return Topology(nodes=_nodes(names, names), edges=_edges(pairs), entry=tuple(groups[0]))
 

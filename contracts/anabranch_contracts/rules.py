@@ -1,6 +1,7 @@
 """Rules of a topology, in their wire form and as the strings of the seed."""
 
 import re
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -78,7 +79,7 @@ class ConditionalRule(Rule):
 
 RULES: dict[str, type[Rule]] = {cls.__name__: cls for cls in Rule.__subclasses__()}
 _WRITTEN = re.compile(r"\s*(\w+)\s*\((.*)\)\s*")
-_NUMBERS = {
+_NUMBERS: dict[str, tuple[type[Rule], Callable[[str], float]]] = {
     "max_steps": (MaxStepsRule, int),
     "timeout": (TimeoutRule, float),
     "max_branches": (MaxBranchesRule, int),

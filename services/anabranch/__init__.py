@@ -4,6 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from anabranch.agents.registry import agent
+    from anabranch.client.config import ExecutionConfig, StatusConfig
+    from anabranch.client.orchestra import Orchestra
+    from anabranch.client.results import OrchestraResult
     from anabranch_contracts.errors import RateLimited, RecoverableError, TerminalError
     from anabranch_contracts.patterns import PatternConfig
     from anabranch_contracts.replies import BranchType
@@ -27,11 +31,6 @@ if TYPE_CHECKING:
         TimeoutRule,
     )
     from anabranch_contracts.topology import Edge, Node, Topology
-
-    from anabranch.agents.registry import agent
-    from anabranch.client.config import ExecutionConfig, StatusConfig
-    from anabranch.client.orchestra import Orchestra
-    from anabranch.client.results import OrchestraResult
 
 _HOMES = {
     "anabranch_contracts.errors": ("RateLimited", "RecoverableError", "TerminalError"),

@@ -6,7 +6,6 @@ from typing import Any
 from anabranch.domain.projections import fold_rows
 from anabranch.domain.recorded import Recorded
 from anabranch_contracts import events as e
-
 from tests.simulation.world import World
 
 JSON = Any
@@ -57,9 +56,7 @@ def outcome(world: World) -> JSON:
     """What no schedule may change: the status; and of completed runs every row and the result."""
     if world.status != "completed":
         return world.status
-    tables = [
-        sorted((repr(_timeless(row)) for row in world.store.tables[name].values())) for name in TABLES[:4]
-    ]
+    tables = [sorted(repr(_timeless(row)) for row in world.store.tables[name].values()) for name in TABLES[:4]]
     requests = sorted(
         repr((r.event.step_id, r.event.attempt, r.event.request))
         for r in recorded(world)

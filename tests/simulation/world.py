@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+
 from anabranch.domain.deciders import Decider, Router, Supervisor
 from anabranch.runtime.cache import StateCache
 from anabranch.runtime.handler import Handler
@@ -21,7 +22,6 @@ from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
 from anabranch.runtime.ports import Outgoing
 from anabranch.runtime.recovery import recover, wake
 from anabranch_contracts.addresses import ROUTER_QUEUE, SUPERVISOR_QUEUE, step_queue
-
 from tests.simulation import generate
 from tests.simulation.seams import SeamInbox, SeamStore, SeamTransport, at_once
 

@@ -122,9 +122,7 @@ class Worker:
         await self._publish(result)
         del self._jobs[key]
         for inbox, delivery in job.deliveries:
-            with suppress(
-                Unavailable
-            ):  # of a connection that is gone: the step is offered again and found stale
+            with suppress(Unavailable):  # of a connection that is gone: the step is offered again and found stale
                 await inbox.ack([delivery])
 
     def _done(self, task: "asyncio.Task[None]") -> None:
@@ -148,18 +146,14 @@ class Worker:
             lost = f"{delivery.delivery_count} workers were lost with this step"
             return failed(StepError(kind="poison", type="Poison", message=lost))
         if step.agent not in self._agents:
-            return failed(
-                StepError(kind="terminal", type="UnknownAgent", message=f"no agent {step.agent!r} here")
-            )
+            return failed(StepError(kind="terminal", type="UnknownAgent", message=f"no agent {step.agent!r} here"))
         return None
 
     async def _outcome(self, step: StepRequested) -> Outcome:
         try:
             return completed(await _bounded(self._agents.resolve(step.agent), step))
         except Exception as error:  # whatever an agent raises is its step's outcome
-            log.info(
-                "step failed", agent=step.agent, step_id=step.step_id, run_id=str(step.run_id), exc_info=error
-            )
+            log.info("step failed", agent=step.agent, step_id=step.step_id, run_id=str(step.run_id), exc_info=error)
             return failed(step_error(error))
 
     async def _publish(self, message: Outgoing) -> None:

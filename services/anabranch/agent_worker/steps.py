@@ -31,9 +31,7 @@ def read_step(delivery: Delivery) -> StepRequested:
         step = StepRequested.model_validate_json(delivery.body)
         seconds_left(step)
     except ValidationError as error:
-        reasons = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors()[:20]
-        )
+        reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors()[:20])
         raise Unreadable(reasons) from None
     except ValueError as error:
         raise Unreadable(f"deadline: {error}") from None
@@ -62,12 +60,8 @@ def completed(answer: Answer) -> Outcome:
     except TypeError as error:
         return _unserialisable(str(error.__cause__ or error))
     if len(encoded) > MAX_BYTES - ROOM_FOR_ENVELOPE:
-        return _unserialisable(
-            f"it has {len(encoded)} bytes, the limit is {MAX_BYTES}; hand over a reference"
-        )
-    if encoded.count(b"[") + encoded.count(b"{") >= MAX_DEPTH and deeper_than(
-        orjson.loads(encoded), MAX_DEPTH - 1
-    ):
+        return _unserialisable(f"it has {len(encoded)} bytes, the limit is {MAX_BYTES}; hand over a reference")
+    if encoded.count(b"[") + encoded.count(b"{") >= MAX_DEPTH and deeper_than(orjson.loads(encoded), MAX_DEPTH - 1):
         return _unserialisable(f"it is nested deeper than {MAX_DEPTH - 1}")
     fields: dict[str, JSON] = {"response": orjson.Fragment(encoded)}
     if answer.usage is not None:
@@ -89,9 +83,7 @@ def _plain(value: Any) -> JSON:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def result_message(
-    step: StepRequested, outcome: Outcome, worker: str, began: datetime, delivery: Delivery
-) -> Outgoing:
+def result_message(step: StepRequested, outcome: Outcome, worker: str, began: datetime, delivery: Delivery) -> Outgoing:
     """The result of an attempt, ready to publish; carries the trace of the request on."""
     body = {
         "run_id": step.run_id,
@@ -105,6 +97,4 @@ def result_message(
     }
     trace = {name: value for name, value in delivery.headers.items() if name in ("traceparent", "tracestate")}
     kind = f"Step{outcome.status.title()}"
-    return Outgoing(
-        f"step.{outcome.status}", orjson.dumps(body), uuid7(), kind, str(step.run_id), headers=trace
-    )
+    return Outgoing(f"step.{outcome.status}", orjson.dumps(body), uuid7(), kind, str(step.run_id), headers=trace)

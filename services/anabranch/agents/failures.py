@@ -61,9 +61,7 @@ def _retry_after(error: Any) -> float | None:
 
 def _header(headers: Any) -> Any:
     try:
-        return next(
-            (value for name, value in dict(headers or {}).items() if name.lower() == "retry-after"), None
-        )
+        return next((value for name, value in dict(headers or {}).items() if name.lower() == "retry-after"), None)
     except (TypeError, ValueError, AttributeError):
         return None
 

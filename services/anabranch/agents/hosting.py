@@ -39,18 +39,17 @@ def _messages(request: JSON, memory: Memory) -> Memory:
 
 def _count(ctx: StepContext, usage: Any) -> None:
     """Take over token counts, given as attributes or as keys."""
-    found = (
-        usage
-        if isinstance(usage, dict)
-        else {n: getattr(usage, n, None) for n in ("input_tokens", "output_tokens")}
-    )
-    ctx.report_usage(found.get("input_tokens"), found.get("output_tokens"))
+    names = ("input_tokens", "output_tokens")
+    counts = [usage.get(n) if isinstance(usage, dict) else getattr(usage, n, None) for n in names]
+    if any(count is not None for count in counts):
+        ctx.report_usage(*counts)
 
 
 def _pydantic_ai(agent: Any) -> Hosted:
     async def run(request: JSON, memory: Memory, ctx: StepContext) -> JSON:
         result = await agent.run(_text(request), message_history=_pydantic_ai_history(memory))
-        _count(ctx, result.usage() if callable(result.usage) else result.usage)
+        usage = result.usage  # a method in older versions
+        _count(ctx, usage if hasattr(usage, "input_tokens") else usage())
         return result.output
 
     return run
@@ -84,7 +83,7 @@ def _langchain(agent: Any) -> Hosted:
     async def run(request: JSON, memory: Memory, ctx: StepContext) -> JSON:
         is_model = any(cls.__name__ == "BaseLanguageModel" for cls in type(agent).__mro__)
         answer = await agent.ainvoke(_messages(request, memory) if is_model else request)
-        _count(ctx, getattr(answer, "usage_metadata", None) or {})
+        _count(ctx, getattr(answer, "usage_metadata", None))
         return getattr(answer, "content", answer)
 
     return run

@@ -27,9 +27,7 @@ def _load(name: str) -> None:
     except InvalidAgent:
         raise
     except Exception as error:  # whatever a user's module raises while it is imported
-        raise InvalidAgent(
-            f"agents {name!r} cannot be loaded: {type(error).__name__}: {error}", HINT
-        ) from error
+        raise InvalidAgent(f"agents {name!r} cannot be loaded: {type(error).__name__}: {error}", HINT) from error
 
 
 def _load_file(path: Path) -> None:

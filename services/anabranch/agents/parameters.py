@@ -40,9 +40,7 @@ class Parameters:
         named = {name: values[name] for name in self.offered}
         if not self.takes_request:
             return [], named
-        return (
-            ([step.request], named) if self.request is None else ([], {self.request: step.request, **named})
-        )
+        return ([step.request], named) if self.request is None else ([], {self.request: step.request, **named})
 
 
 def read_parameters(agent: str, function: Callable[..., Any], bound: bool = True) -> Parameters:
@@ -55,9 +53,7 @@ def read_parameters(agent: str, function: Callable[..., Any], bound: bool = True
     request = _request(found)
     for one in found:
         _refuse_unknown(agent, one, request)
-    offered = tuple(
-        p.name for p in found if p is not request and p.name in OFFERED and p.kind not in VARIADIC
-    )
+    offered = tuple(p.name for p in found if p is not request and p.name in OFFERED and p.kind not in VARIADIC)
     by_name = request.name if request is not None and request.kind not in BY_POSITION else None
     return Parameters(request is not None, by_name, offered)
 

@@ -96,9 +96,7 @@ class Registry:
 def _checked(name: str) -> str:
     """A name that a topology and a routing key can carry."""
     if not isinstance(name, str) or not name.strip() or name in RESERVED:
-        raise InvalidAgent(
-            f"{name!r} cannot name an agent", hint='write @agent("Name"); Start, End and User are taken'
-        )
+        raise InvalidAgent(f"{name!r} cannot name an agent", hint='write @agent("Name"); Start, End and User are taken')
     if any(c in "*#" or not c.isprintable() for c in name):
         raise InvalidAgent(f"agent name {name!r} contains '*', '#' or control characters", hint="rename it")
     return name

@@ -27,9 +27,7 @@ async def in_thread(function: Callable[[], T]) -> T:
     return result  # type: ignore[no-any-return]
 
 
-def _work(
-    loop: asyncio.AbstractEventLoop, done: "asyncio.Future[Outcome]", function: Callable[[], Any]
-) -> None:
+def _work(loop: asyncio.AbstractEventLoop, done: "asyncio.Future[Outcome]", function: Callable[[], Any]) -> None:
     outcome: Outcome
     try:
         outcome = function(), None

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
-from anabranch_contracts.addresses import SUPERVISOR_QUEUE
-
 from anabranch.domain.deciders import Supervisor
 from anabranch.runtime import deciding
 from anabranch.runtime.actor import Actor
@@ -13,6 +11,7 @@ from anabranch.runtime.handler import Handler, utcnow
 from anabranch.runtime.ports import Store, Transport
 from anabranch.runtime.recovery import wake
 from anabranch.runtime.settings import Settings
+from anabranch_contracts.addresses import SUPERVISOR_QUEUE
 
 TICK_SECONDS = 0.25
 

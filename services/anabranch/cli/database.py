@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID
 
-from anabranch_contracts.errors import AnabranchError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from anabranch.client import queries
@@ -12,6 +11,7 @@ from anabranch.runtime.postgres.embedded import EmbeddedPostgres, running_url
 from anabranch.runtime.postgres.engine import create_engine
 from anabranch.runtime.postgres.migrate import current, newest
 from anabranch.runtime.settings import load
+from anabranch_contracts.errors import AnabranchError
 
 
 class NoDatabase(AnabranchError):
@@ -24,7 +24,9 @@ async def database_url() -> AsyncIterator[str]:
     settings = load()
     async with AsyncExitStack() as stack:
         url = settings.database_url or running_url(settings.data_dir)
-        yield url or await stack.enter_async_context(EmbeddedPostgres(settings.data_dir))
+        if url is None:
+            url = await stack.enter_async_context(EmbeddedPostgres(settings.data_dir))
+        yield url
 
 
 @asynccontextmanager

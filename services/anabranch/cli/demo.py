@@ -5,7 +5,6 @@ import json as standard_json
 import sys
 from pathlib import Path
 
-from anabranch_contracts.errors import AnabranchError
 from rich.console import Console
 from rich.markdown import Markdown
 
@@ -16,6 +15,7 @@ from anabranch.client import queries
 from anabranch.client.orchestra import Orchestra
 from anabranch.client.results import OrchestraResult
 from anabranch.demo import agents
+from anabranch_contracts.errors import AnabranchError
 
 DEFAULT = Path(standard_json.__file__).parents[1] / "email"
 
@@ -45,7 +45,7 @@ async def _demo(path: Path, output: Path, json: bool) -> int:
             for statement in (queries.RUN, queries.BRANCHES, queries.STEPS, queries.CONVERGENCES)
         ]
     if result.success:
-        output.write_text(result.final_response)
+        await asyncio.to_thread(output.write_text, result.final_response)
     if json:
         as_json({"run_id": result.run_id, "status": result.status, "report": str(output), "metrics": result.metrics})
     else:

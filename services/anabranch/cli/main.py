@@ -2,8 +2,9 @@
 
 import sys
 
-from anabranch_contracts.errors import AnabranchError, InvalidTopology
 from cyclopts import App, CycloptsError
+
+from anabranch_contracts.errors import AnabranchError, InvalidTopology
 
 COMPLETED, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 

@@ -3,13 +3,12 @@
 import asyncio
 from typing import Any
 
-from anabranch_contracts.addresses import PARKED_QUEUE
-
 from anabranch.cli.output import table
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery, Outgoing
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch.runtime.settings import load, required
+from anabranch_contracts.addresses import PARKED_QUEUE
 
 QUIET_SECONDS = 0.5
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from anabranch_contracts.errors import AnabranchError
 
 from anabranch.agents.registry import load_modules
 from anabranch.cli.output import as_json
@@ -15,6 +14,7 @@ from anabranch.cli.topology import read_topology
 from anabranch.client.orchestra import Orchestra, connected, request
 from anabranch.client.results import OrchestraResult
 from anabranch.runtime.settings import load
+from anabranch_contracts.errors import AnabranchError
 
 JSON = Any
 

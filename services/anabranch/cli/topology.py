@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from anabranch_contracts.errors import AnabranchError
-from anabranch_contracts.topology import Topology
 
 from anabranch.cli.output import as_json
 from anabranch.client.orchestra import checked
 from anabranch.domain.graph import Graph
+from anabranch_contracts.errors import AnabranchError
+from anabranch_contracts.topology import Topology
 
 JSON = Any
 
@@ -21,7 +21,9 @@ def read_topology(file: Path) -> JSON:
     except OSError as error:
         raise AnabranchError(f"{file}: {error.strerror}", hint="name a JSON file with nodes and edges") from None
     except orjson.JSONDecodeError as error:
-        raise AnabranchError(f"{file} is not JSON: {error}", hint='it looks like {"nodes": [...], "edges": [...]}') from None
+        raise AnabranchError(
+            f"{file} is not JSON: {error}", hint='it looks like {"nodes": [...], "edges": [...]}'
+        ) from None
 
 
 def check(file: Path, *, json: bool = False) -> None:

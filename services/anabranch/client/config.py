@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from anabranch_contracts.config import RunConfig
 from pydantic import Field
+
+from anabranch_contracts.config import RunConfig
 
 JSON = Any
 

@@ -6,11 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from anabranch_contracts.config import RunConfig
-from anabranch_contracts.errors import AnabranchError, InvalidTopology
-from anabranch_contracts.notation import parse_topology
-from anabranch_contracts.topology import Topology
-
 from anabranch.agents.registry import AGENTS
 from anabranch.client.config import ExecutionConfig
 from anabranch.client.progress import line
@@ -18,6 +13,10 @@ from anabranch.client.results import OrchestraResult
 from anabranch.client.session import RunHandle, Session
 from anabranch.domain.intake import check
 from anabranch.runtime.settings import Settings, load
+from anabranch_contracts.config import RunConfig
+from anabranch_contracts.errors import AnabranchError, InvalidTopology
+from anabranch_contracts.notation import parse_topology
+from anabranch_contracts.topology import Topology
 
 JSON = Any
 Config = ExecutionConfig | dict[str, JSON] | None

@@ -76,9 +76,7 @@ def branch_results(branches: list[dict[str, JSON]], steps: list[dict[str, JSON]]
     """Rows of `branches` and `steps` as traces."""
     traces: dict[str, list[StepTrace]] = {}
     for s in sorted(steps, key=lambda row: row["step_number"]):
-        trace = StepTrace(
-            s["step_id"], s["step_number"], s["agent"], s["status"], s["duration"], s["response"]
-        )
+        trace = StepTrace(s["step_id"], s["step_number"], s["agent"], s["status"], s["duration"], s["response"])
         traces.setdefault(s["branch_id"], []).append(trace)
     return [
         BranchResult(

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
-from anabranch_contracts.errors import AnabranchError
 
 from anabranch.client.results import BranchResult, OrchestraResult, branch_results, from_message
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Inbox, Outgoing, Transport
+from anabranch_contracts.errors import AnabranchError
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

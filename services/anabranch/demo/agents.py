@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from anabranch_contracts.reply_builders import final_response, invoke_agent, parallel_invoke
-
 from anabranch.agents.registry import agent
 from anabranch.demo.measure import measure, source_files, summarise
 from anabranch.demo.report import draft, missing
+from anabranch_contracts.reply_builders import final_response, invoke_agent, parallel_invoke
 
 JSON = Any
 

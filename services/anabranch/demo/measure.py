@@ -58,8 +58,17 @@ def complexity(function: ast.AST) -> int:
 
 def hotspots(functions: Iterable[ast.FunctionDef | ast.AsyncFunctionDef], most: int = 3) -> list[dict[str, JSON]]:
     """The most complex functions."""
-    measured = [{"name": f.name, "line": f.lineno, "complexity": complexity(f)} for f in functions]
+    measured: list[dict[str, JSON]] = [{"name": f.name, "line": f.lineno, "complexity": complexity(f)} for f in functions]
     return sorted(measured, key=lambda m: (-m["complexity"], m["line"]))[:most]
+
+
+def _gaps(read: list[dict[str, JSON]]) -> list[dict[str, JSON]]:
+    return [{"file": f["file"], "missing": f["documentable"] - f["documented"]} for f in read]
+
+
+def _most(rows: list[dict[str, JSON]], column: str, most: int) -> list[dict[str, JSON]]:
+    """The rows with the largest values, the first of equals first."""
+    return sorted(rows, key=lambda row: -int(row[column]))[:most]
 
 
 def summarise(files: list[dict[str, JSON]]) -> dict[str, JSON]:
@@ -77,12 +86,9 @@ def summarise(files: list[dict[str, JSON]]) -> dict[str, JSON]:
         "functions": sum(f["functions"] for f in read),
         "classes": sum(f["classes"] for f in read),
         "docstring_coverage": round(sum(f["documented"] for f in read) / documentable, 3) if documentable else 1.0,
-        "largest": sorted(({"file": f["file"], "lines": f["lines"]} for f in files), key=lambda f: -f["lines"])[:5],
-        "hotspots": sorted(spots, key=lambda s: -s["complexity"])[:8],
-        "undocumented": sorted(
-            ({"file": f["file"], "missing": f["documentable"] - f["documented"]} for f in read),
-            key=lambda f: -f["missing"],
-        )[:5],
+        "largest": _most([{"file": f["file"], "lines": f["lines"]} for f in files], "lines", 5),
+        "hotspots": _most(spots, "complexity", 8),
+        "undocumented": _most(_gaps(read), "missing", 5),
         "imports": sorted(used.items(), key=lambda item: (-item[1], item[0]))[:10],
         "unreadable": [f for f in files if "unreadable" in f],
     }

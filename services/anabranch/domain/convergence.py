@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from anabranch_contracts.events import BranchConverged
-
-from anabranch.domain.evolve import firing_id
+from anabranch.domain.evolving.forks import firing_id
 from anabranch.domain.occupancy import count, enclosing, may_still_come
 from anabranch.domain.state import ROOT, Fork, Order, RunState, Token
 from anabranch.domain.turn import Turn
+from anabranch_contracts.events import BranchConverged
 
 JSON = Any
 

@@ -5,11 +5,10 @@ A decider is a value with three questions: which messages are its own, is this o
 
 from typing import Protocol
 
-from anabranch_contracts import messages as m
-
 from anabranch.domain import intake, routing, supervision
 from anabranch.domain.state import RunState
 from anabranch.domain.turn import Refused, Turn
+from anabranch_contracts import messages as m
 
 Input = intake.Request | m.StepCompleted | m.StepFailed | m.BranchNews | m.RecoverRun
 

@@ -7,16 +7,16 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from anabranch_contracts.config import RunConfig, parse_config
-from anabranch_contracts.events import BranchSpawned, RunRejected, RunStarted
-from anabranch_contracts.messages import RunRequested
-from anabranch_contracts.notation import parse_topology
-from anabranch_contracts.topology import Topology
 from pydantic import ValidationError
 
 from anabranch.domain.graph import Graph
 from anabranch.domain.state import ROOT, RunState
 from anabranch.domain.turn import Refused, Turn
+from anabranch_contracts.config import RunConfig, parse_config
+from anabranch_contracts.events import BranchSpawned, RunRejected, RunStarted
+from anabranch_contracts.messages import RunRequested
+from anabranch_contracts.notation import parse_topology
+from anabranch_contracts.topology import Topology
 
 JSON = Any
 SERVED_RULES = frozenset({"MaxStepsRule"})
@@ -67,9 +67,7 @@ def _asked(body: JSON) -> tuple[RunRequested | None, list[str]]:
 
 
 def _rejected(request: Request, errors: list[str]) -> RunRejected:
-    return RunRejected(
-        errors[:1000], request.body, request.content_hash(), request.reply_to, request.reply_correlation
-    )
+    return RunRejected(errors[:1000], request.body, request.content_hash(), request.reply_to, request.reply_correlation)
 
 
 def _start(turn: Turn, request: Request, asked: RunRequested, topology: Topology, config: RunConfig) -> None:

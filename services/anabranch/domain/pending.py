@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from anabranch_contracts import events as e
-from anabranch_contracts.addresses import step_key
-from anabranch_contracts.events import Event
-
 from anabranch.domain import supervision
 from anabranch.domain.recorded import Recorded
 from anabranch.domain.state import Branch, RunState, Step
+from anabranch_contracts import events as e
+from anabranch_contracts.addresses import step_key
+from anabranch_contracts.events import Event
 
 JSON = Any
 

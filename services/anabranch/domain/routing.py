@@ -3,15 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from anabranch_contracts import events as e
-from anabranch_contracts import messages as m
-from anabranch_contracts import replies as r
-
 from anabranch.domain.graph import END
 from anabranch.domain.occupancy import enclosing
 from anabranch.domain.state import ROOT, Branch, Fork, RunState
 from anabranch.domain.stepping import next_step
 from anabranch.domain.turn import Turn
+from anabranch_contracts import events as e
+from anabranch_contracts import messages as m
+from anabranch_contracts import replies as r
 
 JSON = Any
 MAX_DEPTH = 100
@@ -28,10 +27,7 @@ def expects(state: RunState, result: m.StepCompleted | m.StepFailed) -> bool:
     branch = state.branches.get(result.branch_id)
     step = branch.step if branch is not None else None
     return (
-        step is not None
-        and step.id == result.step_id
-        and step.attempt == result.attempt
-        and step.status == "requested"
+        step is not None and step.id == result.step_id and step.attempt == result.attempt and step.status == "requested"
     )
 
 

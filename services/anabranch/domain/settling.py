@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from anabranch_contracts.events import BranchFailed, BranchMerged, ForkSettled, RunCompleted, RunFailed
-
 from anabranch.domain.occupancy import enclosing
 from anabranch.domain.state import ROOT, Branch, Fork, RunState
 from anabranch.domain.turn import Turn
+from anabranch_contracts.events import BranchFailed, BranchMerged, ForkSettled, RunCompleted, RunFailed
 
 JSON = Any
 

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from anabranch_contracts.events import BranchFailed, RunFailed, StepRequested
-
 from anabranch.domain.state import Branch
 from anabranch.domain.turn import Turn
+from anabranch_contracts.events import BranchFailed, RunFailed, StepRequested
 
 JSON = Any
 
@@ -32,6 +31,4 @@ def again(turn: Turn, branch: Branch, steering: str | None = None) -> None:
     step = branch.step
     assert step is not None
     attempt = step.attempt if step.due_at is not None else step.attempt + 1
-    turn.record(
-        StepRequested(branch.id, step.id, step.number, attempt, step.agent, step.request, steering)
-    )
+    turn.record(StepRequested(branch.id, step.id, step.number, attempt, step.agent, step.request, steering))

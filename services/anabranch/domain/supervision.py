@@ -7,15 +7,14 @@ lost, late or repeated wake-up changes nothing but the moment.
 from datetime import datetime, timedelta
 from typing import Any
 
-from anabranch_contracts import messages as m
-from anabranch_contracts.events import BranchFailed, StepFailed, StepRetryScheduled
-
 from anabranch.domain import convergence, settling
 from anabranch.domain.retry import delay
 from anabranch.domain.routing import discard, expects
 from anabranch.domain.state import Branch, RunState, Step
 from anabranch.domain.stepping import again, next_step
 from anabranch.domain.turn import Turn
+from anabranch_contracts import messages as m
+from anabranch_contracts.events import BranchFailed, StepFailed, StepRetryScheduled
 
 JSON = Any
 

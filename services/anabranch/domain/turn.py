@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from anabranch_contracts.events import Event
-
 from anabranch.domain.evolve import evolve
 from anabranch.domain.recorded import Recorded
 from anabranch.domain.state import RunState
+from anabranch_contracts.events import Event
 
 
 class Refused(Exception):

@@ -1,13 +1,12 @@
 """Wire the router: its decider, its queue."""
 
-from anabranch_contracts.addresses import ROUTER_QUEUE
-
 from anabranch.domain.deciders import Router
 from anabranch.runtime import deciding
 from anabranch.runtime.actor import Actor
 from anabranch.runtime.handler import Handler
 from anabranch.runtime.ports import Store, Transport
 from anabranch.runtime.settings import Settings
+from anabranch_contracts.addresses import ROUTER_QUEUE
 
 
 def actor(store: Store, transport: Transport) -> Actor:

@@ -44,7 +44,7 @@ class StateCache:
 @cache
 def reducer_hash() -> str:
     """Identity of the code that folds: a snapshot of another reducer is not read."""
-    sources = sorted(Path(next(iter(domain.__path__))).glob("*.py"))
+    sources = sorted(Path(next(iter(domain.__path__))).rglob("*.py"))
     return sha256(b"".join(p.read_bytes() for p in sources)).hexdigest()[:16]
 
 

@@ -40,9 +40,7 @@ class HealthServer:
         try:
             async with asyncio.timeout(5):
                 request = (await reader.readline()).split()
-            status, kind, body = self._answer(
-                request[1].decode("ascii", "replace") if len(request) > 1 else ""
-            )
+            status, kind, body = self._answer(request[1].decode("ascii", "replace") if len(request) > 1 else "")
             head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
             writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
             await writer.drain()

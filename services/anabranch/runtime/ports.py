@@ -66,9 +66,7 @@ class Unit(Protocol):
         """Per message id the events that (run id, message id) caused; ids that caused none are absent."""
         ...
 
-    async def append(
-        self, events: Sequence[Recorded], rows: Sequence[Row], snapshots: Sequence[Snapshot] = ()
-    ) -> None:
+    async def append(self, events: Sequence[Recorded], rows: Sequence[Row], snapshots: Sequence[Snapshot] = ()) -> None:
         """Store all or nothing; raises `Conflict` when a (run_id, version) is taken."""
         ...
 
@@ -156,6 +154,10 @@ class Transport(Protocol):
 
     async def declare_steps(self, agents: Sequence[str]) -> None:
         """Declare and bind the step queues of `agents`."""
+        ...
+
+    async def declare_reply_queue(self) -> str:
+        """A queue of one's own for outcomes, gone when the transport closes; returns its name."""
         ...
 
     async def consume(self, queues: Sequence[str], prefetch: int) -> Inbox: ...

@@ -9,13 +9,13 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import orjson
-from anabranch_contracts import messages as m
 from pydantic import BaseModel, ValidationError
 
 from anabranch.domain.deciders import Input
 from anabranch.domain.intake import Request
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery
+from anabranch_contracts import messages as m
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 100

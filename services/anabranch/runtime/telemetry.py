@@ -15,18 +15,12 @@ STEP_LENGTHS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800
 
 MESSAGES = Counter("anabranch_messages", "Messages handled", ["service"])
 BATCH_SIZE = Histogram("anabranch_batch_size", "Messages per batch", ["service"], buckets=SIZES)
-DECIDE_SECONDS = Histogram(
-    "anabranch_decide_seconds", "Seconds to decide a batch", ["service"], buckets=SECONDS
-)
-APPEND_SECONDS = Histogram(
-    "anabranch_append_seconds", "Seconds to store a batch", ["service"], buckets=SECONDS
-)
+DECIDE_SECONDS = Histogram("anabranch_decide_seconds", "Seconds to decide a batch", ["service"], buckets=SECONDS)
+APPEND_SECONDS = Histogram("anabranch_append_seconds", "Seconds to store a batch", ["service"], buckets=SECONDS)
 PUBLISH_SECONDS = Histogram(
     "anabranch_publish_seconds", "Seconds until what a batch says is confirmed", ["service"], buckets=SECONDS
 )
-CONFLICTS = Counter(
-    "anabranch_conflicts", "Batches decided again because another writer was first", ["service"]
-)
+CONFLICTS = Counter("anabranch_conflicts", "Batches decided again because another writer was first", ["service"])
 PARKED = Counter("anabranch_parked", "Messages parked", ["service"])
 STEPS_RUN = Counter("anabranch_steps_run", "Steps run by this worker", ["agent", "outcome"])
 STEP_SECONDS = Histogram("anabranch_step_seconds", "Seconds an agent took", ["agent"], buckets=STEP_LENGTHS)

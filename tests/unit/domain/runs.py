@@ -55,7 +55,9 @@ class Run:
     def reply(self, agent: str, response: JSON, step_id: str | None = None) -> list[Any]:
         """The agent answers; the supervisor does what is due."""
         step = self.asked[step_id] if step_id else self.at(agent)
-        result = m.StepCompleted(**{k: step[k] for k in ("run_id", "branch_id", "step_id", "attempt")}, response=response)
+        result = m.StepCompleted(
+            **{k: step[k] for k in ("run_id", "branch_id", "step_id", "attempt")}, response=response
+        )
         events = self.tell(Router(), result)
         self.tend()
         return events

@@ -9,7 +9,10 @@ HUB = {
     "edges": ["H <-> W1", "H <-> W2"],
     "entry": "H",
 }
-DIAMOND = {"nodes": [{"name": "S", "dispatch": "all"}, "L", "R", "Y"], "edges": ["S -> L", "S -> R", "L -> Y", "R -> Y"]}
+DIAMOND = {
+    "nodes": [{"name": "S", "dispatch": "all"}, "L", "R", "Y"],
+    "edges": ["S -> L", "S -> R", "L -> Y", "R -> Y"],
+}
 
 
 def fork(*agents: str) -> dict[str, Any]:
@@ -99,7 +102,13 @@ def test_an_unmet_fork_that_dooms_the_run_ends_it_at_once() -> None:
 
 def test_an_unmet_fork_fails_its_owner_when_it_has_settled() -> None:
     topology = {
-        "nodes": [{"name": "R", "dispatch": "all", "convergence": {"on_insufficient": "proceed"}}, "H", "W1", "W2", "X"],
+        "nodes": [
+            {"name": "R", "dispatch": "all", "convergence": {"on_insufficient": "proceed"}},
+            "H",
+            "W1",
+            "W2",
+            "X",
+        ],
         "edges": ["R <-> H", "R <-> X", "H <-> W1", "H <-> W2"],
         "entry": "R",
     }

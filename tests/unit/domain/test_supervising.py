@@ -1,7 +1,6 @@
 """Semantics 7: retries, rate limits, and what a failure comes to."""
 
 from anabranch.domain.retry import delay, jitter
-
 from tests.unit.domain.runs import Run
 
 ONE = {"nodes": ["A"], "edges": []}

@@ -82,9 +82,7 @@ class MemoryUnit:
                 found[message_id] = caused
         return found
 
-    async def append(
-        self, events: Sequence[Recorded], rows: Sequence[Row], snapshots: Sequence[Snapshot] = ()
-    ) -> None:
+    async def append(self, events: Sequence[Recorded], rows: Sequence[Row], snapshots: Sequence[Snapshot] = ()) -> None:
         streams, lengths = self.store.streams, dict[UUID, int]()
         for event in events:
             length = lengths.get(event.run_id, len(streams.get(event.run_id, ())))

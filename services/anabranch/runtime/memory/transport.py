@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 
+from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
 from anabranch_contracts.addresses import (
     PARKED_QUEUE,
     ROUTER_KEYS,
@@ -16,8 +17,6 @@ from anabranch_contracts.addresses import (
     step_key,
     step_queue,
 )
-
-from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
 
 STEP_PREFIX = step_key("")
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 import asyncpg
+
 from anabranch_contracts.errors import AnabranchError
 
 START_SECONDS = 30.0
@@ -160,13 +161,25 @@ class EmbeddedPostgres:
         if sockets.stat().st_uid not in (os.geteuid(), self._data.stat().st_uid):
             raise EmbeddedError(f"{sockets} belongs to somebody else", hint="remove it, or set TMPDIR")
 
-    def _as_server(self) -> dict[str, str]:
-        return {"user": "nobody"} if os.geteuid() == 0 else {}
+    def _user(self) -> str | None:
+        """Postgres refuses to run as root."""
+        return "nobody" if os.geteuid() == 0 else None
 
     async def _initialise(self) -> None:
-        command = [self._bin / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "--locale=C", "-E", "UTF8"]
+        command: list[str | Path] = [
+            self._bin / "initdb",
+            "-D",
+            self._data,
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "--locale=C",
+            "-E",
+            "UTF8",
+        ]
         done = await asyncio.to_thread(
-            subprocess.run, command, capture_output=True, text=True, cwd="/", **self._as_server()
+            lambda: subprocess.run(command, capture_output=True, text=True, cwd="/", user=self._user())
         )
         if done.returncode:
             raise EmbeddedError(f"initdb failed: {done.stderr.strip()[-500:]}", hint=f"is {self._data} writable?")
@@ -181,14 +194,14 @@ class EmbeddedPostgres:
         options = [part for k, v in settings.items() for part in ("-c", f"{k}={v}")]
         with (self._home / "postgres.log").open("ab") as output:
             self._process = subprocess.Popen(
-                [self._bin / "postgres", "-D", self._data, *options],
+                [str(self._bin / "postgres"), "-D", str(self._data), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd="/",
                 start_new_session=True,  # Ctrl-C is for us: the server must outlive the drain
                 preexec_fn=_die_with_parent,
-                **self._as_server(),
+                user=self._user(),
             )
 
     async def _answering(self) -> None:

@@ -3,18 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from anabranch_contracts.catalog import encode
-
 from anabranch.runtime.ports import Recorded
+from anabranch_contracts.catalog import encode
 
 _EVENT = (
     "e.run_id, e.version, e.type, e.schema_version, e.data::text AS data, e.recorded_at, e.message_id, "
     "e.causation_id, e.actor, e.position"
 )
 
-LOCK_HEADS = (
-    "SELECT run_id, version FROM anabranch.run_rows WHERE run_id = ANY($1::uuid[]) ORDER BY run_id FOR UPDATE"
-)
+LOCK_HEADS = "SELECT run_id, version FROM anabranch.run_rows WHERE run_id = ANY($1::uuid[]) ORDER BY run_id FOR UPDATE"
 READ = (
     f"SELECT {_EVENT} FROM unnest($1::uuid[], $2::integer[]) AS k(run_id, version) "
     "JOIN anabranch.events e ON e.run_id = k.run_id AND e.version > k.version ORDER BY e.run_id, e.version"
@@ -23,9 +20,7 @@ CAUSED_BY = (
     f"SELECT {_EVENT} FROM anabranch.events e "
     "WHERE e.run_id = ANY($1::uuid[]) AND e.causation_id = ANY($2::uuid[]) ORDER BY e.run_id, e.version"
 )
-SNAPSHOTS = (
-    "SELECT run_id, version, data FROM anabranch.snapshots WHERE run_id = ANY($1::uuid[]) AND reducer = $2"
-)
+SNAPSHOTS = "SELECT run_id, version, data FROM anabranch.snapshots WHERE run_id = ANY($1::uuid[]) AND reducer = $2"
 SAVE_SNAPSHOT = (
     "INSERT INTO anabranch.snapshots AS s (run_id, version, reducer, data) VALUES ($1, $2, $3, $4) "
     "ON CONFLICT (run_id) DO UPDATE SET version = excluded.version, reducer = excluded.reducer, "

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from anabranch_contracts.catalog import decode
 from asyncpg.exceptions import DeadlockDetectedError, SerializationError, UniqueViolationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -20,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from anabranch.runtime.ports import Conflict, Recorded, Row, Snapshot, Stream, Unavailable
 from anabranch.runtime.postgres import statements as sql
 from anabranch.runtime.postgres.engine import create_engine
+from anabranch_contracts.catalog import decode
 
 LOST_RACES = (UniqueViolationError, DeadlockDetectedError, SerializationError)
 
@@ -130,9 +130,7 @@ class PostgresUnit:
             found.setdefault(row.causation_id, []).append(recorded(row))
         return found
 
-    async def append(
-        self, events: Sequence[Recorded], rows: Sequence[Row], snapshots: Sequence[Snapshot] = ()
-    ) -> None:
+    async def append(self, events: Sequence[Recorded], rows: Sequence[Row], snapshots: Sequence[Snapshot] = ()) -> None:
         async with translated():
             await self._connection.exec_driver_sql(sql.APPEND, sql.event_columns(events))
             await self.write_rows(rows)

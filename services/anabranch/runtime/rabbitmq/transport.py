@@ -16,6 +16,10 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq import spec
 from aiormq.abc import AbstractChannel as RawChannel
 from aiormq.exceptions import AMQPError, PublishError
+
+from anabranch.runtime.ids import uuid7
+from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
+from anabranch.runtime.rabbitmq.inbox import RabbitInbox
 from anabranch_contracts.addresses import (
     EXCHANGE,
     PARKED_QUEUE,
@@ -27,10 +31,6 @@ from anabranch_contracts.addresses import (
     step_key,
     step_queue,
 )
-
-from anabranch.runtime.ids import uuid7
-from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
-from anabranch.runtime.rabbitmq.inbox import RabbitInbox
 
 IN_FLIGHT = 256
 STEP_PREFIX = step_key("")
@@ -202,7 +202,7 @@ class RabbitTransport:
     async def publish_signal(self, routing_key: str, body: bytes) -> None:
         """Tell whoever listens now; kept for nobody."""
         with suppress(*BROKEN):
-            await self._raw().basic_publish(body, exchange=SIGNALS, routing_key=routing_key, wait=False)
+            await self._raw().basic_publish(body, exchange=SIGNALS, routing_key=routing_key, timeout=5)
 
     async def listen_signals(self, pattern: str) -> AsyncIterator[tuple[str, bytes]]:
         """Live signals whose key matches."""

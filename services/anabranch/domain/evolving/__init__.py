@@ -1,0 +1,1 @@
+"""One function per event type: how it changes the state."""
