@@ -100,3 +100,24 @@ class RecoverRun(Message):
     """`run.recover`: look at the run again and do what is due."""
 
     run_id: UUID
+
+
+class Metrics(Message):
+    """What a run cost; durations in seconds."""
+
+    total_steps: int
+    branch_count: int
+    parallel_branches: int
+    convergence_wait_time: float
+    total_duration: float | None
+
+
+class RunEnded(Message):
+    """`run.completed|failed|cancelled|rejected`: the one outcome of a run."""
+
+    run_id: UUID
+    status: Literal["completed", "failed", "cancelled", "rejected"]
+    result: JSON = None
+    result_count: int | None = None
+    error: JSON = None
+    metrics: Metrics
