@@ -10,14 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
+
 from anabranch.agent_worker.app import Worker
 from anabranch.agents.registry import Registry
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
 from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
 from anabranch_contracts.addresses import step_queue
 from anabranch_contracts.errors import RateLimited
-from pydantic import BaseModel
-
 from tests.integration.worker.wire import RUN, Asker, a_step, outgoing
 
 DEEP: list[Any] = []
@@ -116,9 +116,7 @@ async def test_replies_are_made_json(broker: MemoryBroker, asker: Asker, reply: 
 
 
 @pytest.mark.parametrize("reply", [object(), DEEP, "x" * 9_000_000, 2**70, "\ud800"])
-async def test_a_reply_that_nobody_could_read_fails_its_step(
-    broker: MemoryBroker, asker: Asker, reply: Any
-) -> None:
+async def test_a_reply_that_nobody_could_read_fails_its_step(broker: MemoryBroker, asker: Asker, reply: Any) -> None:
     async with serving(a_worker(broker, registry(A=lambda: reply))):
         await asker.ask(a_step("A"))
         delivery, body = await asker.result()
@@ -162,7 +160,7 @@ async def test_what_an_agent_raises_becomes_step_failed(
 
 
 @pytest.mark.parametrize("limit", [{"timeout": 0.02}, {"deadline": "in a moment"}, {"deadline": "past"}])
-@pytest.mark.parametrize("agent", [lambda: threading.Event().wait(5), asyncio.Event().wait])
+@pytest.mark.parametrize("agent", [lambda: threading.Event().wait(5), lambda: asyncio.Event().wait()])
 async def test_a_step_that_takes_too_long_fails(
     broker: MemoryBroker, asker: Asker, limit: dict[str, Any], agent: Any
 ) -> None:
@@ -170,7 +168,7 @@ async def test_a_step_that_takes_too_long_fails(
     if "deadline" in limit:
         moment = datetime.now(UTC) + timedelta(seconds=moments[limit["deadline"]])
         limit = {"deadline": moment.isoformat()}
-    async with serving(a_worker(broker, registry(A=lambda: agent()))):
+    async with serving(a_worker(broker, registry(A=agent))):
         await asker.ask(a_step("A", **limit))
         assert (await asker.result())[1]["error"]["type"] == "StepTimeout"
 
@@ -276,9 +274,7 @@ class Doubtful(MemoryTransport):
             raise Unavailable("outcome unknown")
 
 
-async def test_a_result_in_doubt_is_published_again_as_the_same_message(
-    broker: MemoryBroker, asker: Asker
-) -> None:
+async def test_a_result_in_doubt_is_published_again_as_the_same_message(broker: MemoryBroker, asker: Asker) -> None:
     transport = Doubtful(broker)
     async with serving(Worker(transport, registry(A=lambda: 1))):
         await asker.ask(a_step("A"))
@@ -322,9 +318,7 @@ async def test_a_step_in_hand_outlives_its_connection(broker: MemoryBroker, aske
     assert not waiting(broker, "A")
 
 
-async def test_stop_finishes_what_runs_and_gives_back_what_does_not(
-    broker: MemoryBroker, asker: Asker
-) -> None:
+async def test_stop_finishes_what_runs_and_gives_back_what_does_not(broker: MemoryBroker, asker: Asker) -> None:
     gate = Gate()
     worker = a_worker(broker, registry(A=gate, B=gate), concurrency=1)
     running = asyncio.create_task(worker.run())

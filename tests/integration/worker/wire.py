@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
+
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery, Inbox, Outgoing, Transport
 from anabranch_contracts.addresses import PARKED_QUEUE, ROUTER_QUEUE, SUPERVISOR_QUEUE, step_key

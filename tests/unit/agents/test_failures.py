@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from anabranch.agents.failures import step_error
 from anabranch_contracts.errors import RateLimited, RecoverableError, TerminalError
 

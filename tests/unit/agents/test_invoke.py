@@ -8,9 +8,9 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+
 from anabranch.agents.context import StepContext
 from anabranch.agents.invoke import AgentExited
-
 from tests.unit.agents.steps import RUN, answer, reply
 
 MEMORY = [{"role": "user", "content": "before"}]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from anabranch.agents.errors import InvalidAgent
 from anabranch.agents.registry import AGENTS, Registry, agent, load_modules
 
@@ -79,9 +80,7 @@ def test_two_instances_of_a_class_are_two_agents(registry: Registry) -> None:
         (lambda request, temperature: request, "parameter 'temperature'"),
     ],
 )
-def test_what_cannot_be_called_is_refused_with_the_mend(
-    registry: Registry, implementation: Any, reason: str
-) -> None:
+def test_what_cannot_be_called_is_refused_with_the_mend(registry: Registry, implementation: Any, reason: str) -> None:
     with pytest.raises(InvalidAgent, match=reason) as refused:
         registry.register("a", implementation)
     assert refused.value.hint

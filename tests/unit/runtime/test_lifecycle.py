@@ -1,0 +1,121 @@
+"""The life of a service: opened again when a dependency is lost, drained on a signal, given up in time."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from anabranch.runtime.lifecycle import Lifecycle, Runnable
+from anabranch.runtime.ports import Unavailable
+from anabranch.runtime.settings import Settings
+from anabranch_contracts.errors import AnabranchError
+
+
+class Service:
+    """Runs until stopped; `lose` ends it as a lost dependency does."""
+
+    def __init__(self, drains: bool = True) -> None:
+        self.ready = asyncio.Event()
+        self.drains = drains
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        self.ready.set()
+        await self.ended
+
+    async def stop(self) -> None:
+        if self.drains:
+            self.ended.set_result(None)
+
+    def lose(self, error: Exception) -> None:
+        self.ended.set_exception(error)
+
+
+class Opening:
+    """Hands out the services given, or raises the errors given, one an opening."""
+
+    def __init__(self, *outcomes: Service | Exception) -> None:
+        self.outcomes = list(outcomes)
+        self.closed = 0
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        yield outcome, lambda: True
+        self.closed += 1
+
+
+def a_life(opening: Opening, port: int | None = None, **options: float) -> Lifecycle:
+    return Lifecycle("test", opening, Settings(metrics_port=port), **options)
+
+
+async def interrupted(life: Lifecycle, service: Service) -> int:
+    serving = asyncio.create_task(life.serve())
+    await service.ready.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    return await serving
+
+
+async def test_a_signal_drains() -> None:
+    service = Service()
+    opening = Opening(service)
+    assert await interrupted(a_life(opening), service) == 0
+    assert service.ended.done()
+    assert opening.closed == 1
+
+
+async def test_what_does_not_drain_in_time_is_left() -> None:
+    service = Service(drains=False)
+    assert await interrupted(a_life(Opening(service), drain=0.01), service) == 0
+    assert service.ended.cancelled()
+
+
+async def test_a_lost_dependency_opens_it_again() -> None:
+    lost, grouped, last = Service(), Service(), Service()
+    life = a_life(Opening(Unavailable("not yet"), lost, grouped, last))
+    serving = asyncio.create_task(life.serve())
+    await lost.ready.wait()
+    lost.lose(Unavailable("gone"))
+    await grouped.ready.wait()
+    grouped.lose(ExceptionGroup("tasks", [Unavailable("gone in a group")]))
+    await last.ready.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+    assert await serving == 0
+
+
+async def test_what_was_never_reached_is_given_up_with_3() -> None:
+    assert await a_life(Opening(Unavailable("nobody there")), patience=0).serve() == 3
+
+
+@pytest.mark.parametrize("error", [ValueError("defect"), ExceptionGroup("tasks", [ValueError("defect")])])
+async def test_a_defect_ends_the_process(error: Exception) -> None:
+    with pytest.raises((ValueError, ExceptionGroup)):
+        await a_life(Opening(error)).serve()
+
+
+async def test_a_signal_while_connecting_is_heeded() -> None:
+    connecting = asyncio.Event()
+
+    @asynccontextmanager
+    async def slow() -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
+        connecting.set()
+        await asyncio.Event().wait()
+        yield Service(), lambda: True
+
+    serving = asyncio.create_task(Lifecycle("test", slow, Settings()).serve())
+    await connecting.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await serving == 0
+
+
+async def test_a_port_that_is_taken_is_said() -> None:
+    server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(AnabranchError, match=f"port {port}"):
+        await a_life(Opening(), port=port).serve()
+    server.close()
