@@ -1,0 +1,32 @@
+"""Agents for the fault suite: a fork, a convergence and a conversation in each run; each takes a few milliseconds."""
+
+import asyncio
+
+from anabranch import agent, final_response, parallel_invoke
+
+TOPOLOGY = {
+    "nodes": ["Boss", "Hand", {"name": "Meet", "is_convergence_point": True}, "Critic"],
+    "edges": ["Boss -> Hand", "Hand -> Meet", "Meet <-> Critic"],
+}
+
+
+@agent("Boss")
+async def boss(request):
+    return parallel_invoke(invocations=[{"agent": "Hand", "request": i} for i in range(4)])
+
+
+@agent("Hand")
+async def hand(request):
+    await asyncio.sleep(0.01)
+    return request * 2
+
+
+@agent("Meet")
+async def meet(request, memory):
+    total = sum(record["result"] for record in request)
+    return final_response(total) if len(memory) >= 4 else total
+
+
+@agent("Critic")
+def critic(request):
+    return request + 1
