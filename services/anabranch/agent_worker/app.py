@@ -69,6 +69,7 @@ class Worker:
         self._inbox: Inbox | None = None
         self._stopping = False
         self._defect: BaseException | None = None
+        self._leaving: asyncio.Task[None] | None = None
 
     def attach(self, transport: Transport) -> None:
         """Go on over another connection; takes effect for results at once, for steps with the next `run`."""
@@ -131,7 +132,7 @@ class Worker:
         if error is not None and self._defect is None:
             log.error("worker cannot go on", error=repr(error))
             self._defect = error
-            self._stopper = asyncio.get_running_loop().create_task(self.stop())
+            self._leaving = asyncio.get_running_loop().create_task(self.stop())
 
     async def _result(self, step: StepRequested, delivery: Delivery) -> Outgoing:
         began = datetime.now(UTC)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
+from tests.integration.worker.proxy import proxied
 from tests.integration.worker.wire import Asker, a_step
 
 TEAM = Path(__file__).with_name("team.py")
@@ -111,6 +112,23 @@ async def test_sigkill_hands_the_step_to_another(amqp_url: str, tmp_path: Path, 
         _, body = await asker.result()
         assert body["response"] == "survives"
         assert body["worker"].endswith(f"-{second}")
+
+
+async def test_a_cut_connection_does_not_lose_or_repeat_the_step_in_hand(
+    amqp_url: str, tmp_path: Path, asker: Asker, gates: Gates
+) -> None:
+    async with proxied(amqp_url) as proxy, a_worker(proxy.url, tmp_path) as worker:
+        await saying(worker, "ready")
+        await asker.ask(a_step("Gate", "kept"))
+        _, gate = await gates.begun.get()
+        proxy.cut()
+        await saying(worker, "unavailable")
+        await saying(worker, "ready")
+        gate.write(b"go\n")
+        assert (await asker.result())[1]["response"] == "kept"
+        worker.send_signal(signal.SIGTERM)
+        assert await ended(worker) == 0
+    assert gates.begun.empty()
 
 
 async def test_an_agent_that_never_returns_does_not_keep_the_process(
