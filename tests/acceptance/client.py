@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Inbox, Outgoing
 from anabranch.runtime.rabbitmq.transport import RabbitTransport

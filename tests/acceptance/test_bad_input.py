@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 
 import orjson
-from anabranch_contracts.addresses import PARKED_QUEUE
 
+from anabranch_contracts.addresses import PARKED_QUEUE
 from tests.acceptance.broken import GOOD, KNOWN, invalid, unreadable
 from tests.acceptance.client import Client, client
 from tests.processes import house

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from anabranch_contracts.catalog import EVENTS, VERSIONS, UnknownEvent, decode, encode
 
+from anabranch_contracts.catalog import EVENTS, VERSIONS, UnknownEvent, decode, encode
 from tests.golden.samples import paths
 
 

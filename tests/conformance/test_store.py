@@ -1,0 +1,207 @@
+"""What every store must do; memory and Postgres pass the same tests."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+import asyncpg
+import pytest
+
+from anabranch.domain.recorded import Recorded, Row
+from anabranch.runtime.memory.store import MemoryStore
+from anabranch.runtime.ports import Conflict, Snapshot, Store
+from anabranch.runtime.postgres.store import PostgresStore
+from anabranch_contracts import events as e
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def store_url(request: pytest.FixtureRequest) -> str | None:
+    url: str | None = request.getfixturevalue("database_url") if request.param == "postgres" else None
+    return url
+
+
+@pytest.fixture
+async def store(store_url: str | None) -> AsyncIterator[Store]:
+    if store_url is None:
+        yield MemoryStore()
+        return
+    postgres = PostgresStore(store_url)
+    yield postgres
+    await postgres.close()
+
+
+@pytest.fixture
+async def postgres(database_url: str) -> AsyncIterator[PostgresStore]:
+    made = PostgresStore(database_url)
+    yield made
+    await made.close()
+
+
+def event(run_id: UUID, version: int, cause: int = 1) -> Recorded:
+    made = e.RunCancelled(f"v{version}")
+    return Recorded(run_id, version, made, NOW, uuid5(run_id, str(version)), UUID(int=cause), "tester")
+
+
+def run_row(run_id: UUID, version: int, status: str = "running") -> Row:
+    values: dict[str, Any] = dict.fromkeys(("error", "started_at", "finished_at", "finished_version"))
+    counts = dict.fromkeys(("total_steps", "branch_count", "parallel_branches", "result_count"), 0)
+    values |= {"run_id": run_id, "status": status, "version": version, "requested_at": NOW, **counts}
+    return Row("run_rows", values | {"convergence_wait_time": 0.0})
+
+
+async def append(store: Store, run_id: UUID, *versions: int, cause: int = 1, status: str = "running") -> None:
+    async with store.unit([run_id]) as unit:
+        events = [event(run_id, v, cause) for v in versions]
+        await unit.append(events, [run_row(run_id, versions[-1], status)])
+
+
+async def versions(store: Store, run_id: UUID, known: int = 0) -> list[int]:
+    async with store.unit([run_id]) as unit:
+        return [r.version for r in (await unit.read({run_id: known}, "r"))[run_id].events]
+
+
+async def test_what_was_appended_is_read_in_order(store: Store) -> None:
+    run_id = uuid4()
+    await append(store, run_id, 1, 2)
+    await append(store, run_id, 3)
+    async with store.unit([run_id]) as unit:
+        read = (await unit.read({run_id: 0}, "r"))[run_id].events
+    assert [(r.version, r.event, r.at) for r in read] == [(v, e.RunCancelled(f"v{v}"), NOW) for v in (1, 2, 3)]
+    assert [r.position for r in read] == sorted(r.position for r in read) and read[0].position > 0
+
+
+async def test_only_what_is_not_known_is_read(store: Store) -> None:
+    run_id = uuid4()
+    await append(store, run_id, 1, 2, 3)
+    assert await versions(store, run_id, known=2) == [3]
+    assert await versions(store, run_id, known=3) == []
+    assert await versions(store, uuid4()) == []
+
+
+async def test_the_fence_stores_nothing_of_a_batch_that_came_second(store: Store) -> None:
+    first, second = uuid4(), uuid4()
+    await append(store, first, 1)
+    with pytest.raises(Conflict):
+        async with store.unit([second, first]) as unit:
+            await unit.append([event(second, 1), event(first, 1)], [run_row(second, 1)])
+    assert await versions(store, second) == [] and await versions(store, first) == [1]
+
+
+async def test_events_are_found_by_the_message_that_caused_them(store: Store) -> None:
+    run_id, other = uuid4(), uuid4()
+    await append(store, run_id, 1, 2, cause=7)
+    await append(store, run_id, 3, cause=8)
+    await append(store, other, 1, cause=9)
+    wanted = [(run_id, UUID(int=7)), (run_id, UUID(int=1000)), (run_id, UUID(int=9))]
+    async with store.unit([run_id]) as unit:
+        found = await unit.caused_by(wanted)
+    assert {k.int: [r.version for r in v] for k, v in found.items()} == {7: [1, 2]}
+
+
+async def test_of_several_rows_with_one_key_the_last_counts(store: Store) -> None:
+    run_id = uuid4()
+    async with store.unit([run_id]) as unit:
+        rows = [run_row(run_id, 1, "running"), run_row(run_id, 1, "completed")]
+        await unit.append([event(run_id, 1)], rows)
+    assert await store.live_runs() == []
+
+
+async def test_live_runs_are_those_without_an_outcome(store: Store) -> None:
+    live, over = uuid4(), uuid4()
+    await append(store, live, 1)
+    await append(store, over, 1, status="failed")
+    assert await store.live_runs() == [live]
+
+
+async def test_timers_are_due_until_they_are_cleared(store: Store) -> None:
+    run_id = uuid4()
+
+    def timer(due_at: datetime | None) -> Row:
+        return Row("timers", {"run_id": run_id, "timer_id": "t", "due_at": due_at})
+
+    async with store.unit([run_id]) as unit:
+        await unit.append([event(run_id, 1)], [run_row(run_id, 1), timer(NOW)])
+    assert await store.due_runs(NOW - timedelta(seconds=1)) == []
+    assert await store.due_runs(NOW) == [run_id]
+    async with store.unit([run_id]) as unit:
+        await unit.append([event(run_id, 2)], [run_row(run_id, 2), timer(None)])
+    assert await store.due_runs(NOW) == []
+
+
+async def test_a_snapshot_serves_only_the_reducer_that_made_it(store: Store) -> None:
+    run_id = uuid4()
+    await append(store, run_id, 1, 2)
+    async with store.unit([run_id]) as unit:
+        await unit.append([event(run_id, 3)], [run_row(run_id, 3)], [Snapshot(run_id, 2, "mine", b"state")])
+    async with store.unit([run_id]) as unit:
+        mine = (await unit.read({run_id: 0}, "mine"))[run_id]
+        other = (await unit.read({run_id: 0}, "other"))[run_id]
+    assert mine.snapshot is not None and mine.snapshot.data == b"state" and [r.version for r in mine.events] == [3]
+    assert other.snapshot is None and [r.version for r in other.events] == [1, 2, 3]
+
+
+async def test_the_whole_log_is_read_in_commit_order(store: Store) -> None:
+    run_ids = [uuid4() for _ in range(5)]
+    for run_id in run_ids:
+        await append(store, run_id, 1, 2)
+    seen = [r.run_id async for batch in store.subscribe(batch=3) for r in batch]
+    assert seen == [run_id for run_id in run_ids for _ in (1, 2)]
+
+
+async def test_an_exception_inside_a_unit_stores_nothing(postgres: PostgresStore) -> None:
+    run_id = uuid4()
+    with pytest.raises(RuntimeError):
+        async with postgres.unit([run_id]) as unit:
+            await unit.append([event(run_id, 1)], [run_row(run_id, 1)])
+            raise RuntimeError("crash before commit")
+    assert await versions(postgres, run_id) == []
+
+
+async def test_units_on_one_run_follow_each_other(postgres: PostgresStore) -> None:
+    run_id, order = uuid4(), []
+    await append(postgres, run_id, 1)
+
+    async def add(version: int, entered: asyncio.Event, gate: asyncio.Event) -> None:
+        async with postgres.unit([run_id]) as unit:
+            entered.set()
+            await gate.wait()
+            await unit.append([event(run_id, version)], [run_row(run_id, version)])
+            order.append(version)
+
+    gate, open_gate, entered, late = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    open_gate.set()
+    first = asyncio.create_task(add(2, entered, gate))
+    await entered.wait()
+    second = asyncio.create_task(add(3, late, open_gate))
+    gate.set()
+    await asyncio.gather(first, second)
+    assert order == [2, 3]
+
+
+async def test_a_reader_never_skips_what_commits_late(postgres: PostgresStore) -> None:
+    """The slow one takes its position first and commits last: a reader by position alone would miss it."""
+    slow, fast = uuid4(), uuid4()
+    async with postgres.unit([slow]) as unit:
+        await unit.append([event(slow, 1)], [run_row(slow, 1)])
+        await append(postgres, fast, 1)
+        early = [r.run_id async for batch in postgres.subscribe() for r in batch]
+    later = [r.run_id async for batch in postgres.subscribe() for r in batch]
+    assert early == [] and set(later) == {slow, fast}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE anabranch.events SET actor = 'x'", "DELETE FROM anabranch.events", "TRUNCATE anabranch.events"],
+)
+async def test_events_can_be_neither_changed_nor_removed(
+    postgres: PostgresStore, database_url: str, statement: str
+) -> None:
+    await append(postgres, uuid4(), 1)
+    connection = await asyncpg.connect(database_url)
+    with pytest.raises(asyncpg.RaiseError, match="append-only"):
+        await connection.execute(statement)
+    await connection.close()
