@@ -28,7 +28,7 @@ dev: .venv/run
 	@$(BIN)/anabranch dev
 
 check: .venv/dev
-	@$(BIN)/ruff check contracts services tests migrations
+	@$(BIN)/ruff check contracts services tests migrations ops
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m anabranch_contracts.schemas --check
@@ -40,7 +40,7 @@ simulate: .venv/dev
 	@$(BIN)/python -m tests.simulation --runs $(N)
 
 bench: .venv/dev
-	@$(BIN)/python ops/bench/slopes.py
+	@$(BIN)/python -m ops.bench.slopes
 
 lock: .venv/dev
 	@$(BIN)/python -m pip freeze --exclude-editable > requirements-dev.lock

@@ -84,8 +84,8 @@ async def _all_over(database_url: str, run_ids: list[UUID]) -> None:
     connection = await asyncpg.connect(database_url)
     try:
         async with asyncio.timeout(120):
-            while await connection.fetchval("SELECT count(*) FROM anabranch.runs WHERE status = 'running'"):
-                await asyncio.sleep(0.1)  # noqa: ASYNC110 - the question is SQL: it has no signal
+            while await connection.fetchval("SELECT count(*) FROM anabranch.runs WHERE status = 'running'"):  # noqa: ASYNC110 - SQL has no signal
+                await asyncio.sleep(0.1)
         seen = await connection.fetchval("SELECT count(*) FROM anabranch.runs WHERE status = 'completed'")
     finally:
         await connection.close()

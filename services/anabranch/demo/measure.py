@@ -58,8 +58,9 @@ def complexity(function: ast.AST) -> int:
 
 def hotspots(functions: Iterable[ast.FunctionDef | ast.AsyncFunctionDef], most: int = 3) -> list[dict[str, JSON]]:
     """The most complex functions."""
-    measured: list[dict[str, JSON]] = [{"name": f.name, "line": f.lineno, "complexity": complexity(f)} for f in functions]
-    return sorted(measured, key=lambda m: (-m["complexity"], m["line"]))[:most]
+    measured = [(complexity(f), f.lineno, f.name) for f in functions]
+    worst = sorted(measured, key=lambda m: (-m[0], m[1]))[:most]
+    return [{"name": name, "line": line, "complexity": paths} for paths, line, name in worst]
 
 
 def _gaps(read: list[dict[str, JSON]]) -> list[dict[str, JSON]]:
