@@ -1,10 +1,9 @@
 """`python -m anabranch.branch_supervisor`."""
 
-import asyncio
 import sys
 
 from anabranch.branch_supervisor.app import serve
-from anabranch.runtime.settings import load
+from anabranch.runtime.lifecycle import main
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(serve(load())))
+    sys.exit(main(serve))

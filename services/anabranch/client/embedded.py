@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import structlog
+
 from anabranch.agent_worker.app import Worker
 from anabranch.agents.registry import AGENTS, Registry
 from anabranch.branch_supervisor import app as supervisor
@@ -19,6 +21,7 @@ from anabranch.runtime.postgres.migrate import upgrade
 from anabranch.runtime.postgres.store import PostgresStore
 from anabranch.runtime.recovery import recover
 from anabranch.runtime.settings import Settings
+from anabranch.runtime.telemetry import configure_logging
 
 
 class Engine:
@@ -39,6 +42,8 @@ class Engine:
             raise
 
     async def _open(self) -> Session:
+        if not structlog.is_configured():
+            configure_logging(self._settings.log_level, self._settings.log_format)
         url = self._settings.database_url
         if url is None:
             url = await self._stack.enter_async_context(EmbeddedPostgres(self._settings.data_dir))

@@ -30,9 +30,9 @@ class Owed:
     reply: bool = False
 
 
-def announcements(state: RunState, recorded: Iterable[Recorded]) -> list[Owed]:
-    """The messages that events lead to, those that the state has outgrown left out."""
-    return [owed for one in recorded if (owed := _announce(state, one.event, one.at)) is not None]
+def announcements(state: RunState, recorded: Iterable[Recorded]) -> list[tuple[Recorded, Owed]]:
+    """Each event with the message it leads to, those that the state has outgrown left out."""
+    return [(one, owed) for one in recorded if (owed := _announce(state, one.event, one.at)) is not None]
 
 
 def _announce(state: RunState, event: Event, at: datetime) -> Owed | None:

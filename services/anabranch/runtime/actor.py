@@ -3,13 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 
-import structlog
-
 from anabranch.runtime.handler import Handler
 from anabranch.runtime.ports import Inbox, Transport
+from anabranch.runtime.telemetry import BATCH_SIZE
 
 BATCH = 256
-log = structlog.get_logger(__name__)
 
 
 class Actor:
@@ -29,6 +27,7 @@ class Actor:
         self._inbox = await self._transport.consume(self._queues, self._prefetch)
         self.ready.set()
         while not self._stopping and (deliveries := await self._inbox.take(BATCH)):
+            BATCH_SIZE.labels(self.handler.service).observe(len(deliveries))
             await self.handler.process(deliveries, self._inbox)
 
     async def stop(self) -> None:

@@ -9,7 +9,7 @@ confirmed. While a batch is handled this module awaits nothing but its ports, so
 that a simulator can use.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
@@ -27,6 +27,7 @@ from anabranch.runtime.cache import StateCache, freeze, reducer_hash, snapshot_d
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Conflict, Delivery, Inbox, Outgoing, Snapshot, Store, Transport, Unit
 from anabranch.runtime.reading import Inbound, Unreadable, read
+from anabranch.runtime.telemetry import APPEND_SECONDS, CONFLICTS, DECIDE_SECONDS, MESSAGES, PARKED, PUBLISH_SECONDS
 
 MAX_CONFLICTS = 20
 
@@ -68,16 +69,24 @@ class Handler:
         self._new_id = new_id
         self._cache = cache or StateCache()
 
+    @property
+    def service(self) -> str:
+        """Whose rules run here, for metrics."""
+        return self._decider.actor
+
     async def process(self, deliveries: Sequence[Delivery], inbox: Inbox) -> None:
         """Handle a batch to its acks; raises `Unavailable` with nothing acked that was not handled."""
         inbound = await self._read(deliveries)
         batch = await self._settle(inbound) if inbound else Batch()
         for one, reason in batch.refused:
+            PARKED.labels(self.service).inc()
             await self._transport.park(one.delivery, reason)
-        messages = self._messages(batch)
+        messages = self._messages(batch, _traces(inbound))
         if messages:
-            await self._transport.publish(messages)
+            with PUBLISH_SECONDS.labels(self.service).time():
+                await self._transport.publish(messages)
         await inbox.ack(deliveries)
+        MESSAGES.labels(self.service).inc(len(deliveries))
 
     async def _read(self, deliveries: Sequence[Delivery]) -> list[Inbound]:
         readable: list[Inbound] = []
@@ -85,6 +94,7 @@ class Handler:
             try:
                 readable.append(read(delivery))
             except Unreadable as why:
+                PARKED.labels(self.service).inc()
                 await self._transport.park(delivery, str(why))
         return readable
 
@@ -94,7 +104,7 @@ class Handler:
             try:
                 return await self._decide_and_store(inbound)
             except Conflict:
-                continue
+                CONFLICTS.labels(self.service).inc()
         raise Conflict(f"{MAX_CONFLICTS} times another writer was first")
 
     async def _decide_and_store(self, inbound: list[Inbound]) -> Batch:
@@ -104,10 +114,12 @@ class Handler:
             async with self._store.unit(run_ids) as unit:
                 await self._hydrate(unit, run_ids, batch)
                 handled = await self._recall(unit, inbound, batch)
-                self._decide(inbound, handled, batch)
-                if batch.events:
+                with DECIDE_SECONDS.labels(self.service).time():
+                    self._decide(inbound, handled, batch)
                     self._draw(batch)
-                    await unit.append(batch.events, batch.rows, batch.snapshots)
+                if batch.events:
+                    with APPEND_SECONDS.labels(self.service).time():
+                        await unit.append(batch.events, batch.rows, batch.snapshots)
         except BaseException:
             for run_id in run_ids:  # the turn consumed the states: what was not stored must not be believed
                 self._cache.drop(run_id)
@@ -164,7 +176,7 @@ class Handler:
             if snapshot_due(batch.before[run_id], state):
                 batch.snapshots.append(freeze(state))
 
-    def _messages(self, batch: Batch) -> list[Outgoing]:
+    def _messages(self, batch: Batch, traces: Mapping[UUID, Mapping[str, str]]) -> list[Outgoing]:
         by_run: dict[UUID, list[Recorded]] = {}
         for run_id, earlier in batch.again:
             by_run.setdefault(run_id, []).extend(earlier)
@@ -173,14 +185,14 @@ class Handler:
         return [
             message
             for run_id, events in by_run.items()
-            for owed in announcements(batch.states[run_id], events)
-            for message in self.envelopes(batch.states[run_id], owed)
+            for event, owed in announcements(batch.states[run_id], events)
+            for message in self._envelopes(batch.states[run_id], owed, traces.get(event.causation_id, {}))
         ]
 
-    def envelopes(self, state: RunState, owed: Owed) -> list[Outgoing]:
+    def _envelopes(self, state: RunState, owed: Owed, trace: Mapping[str, str]) -> list[Outgoing]:
         """The message ready to publish, and its copy to the requester where an outcome is awaited."""
         body, run_id = orjson.dumps(owed.body), str(state.run_id)
-        out = [Outgoing(owed.routing_key, body, self._new_id(), owed.type, run_id, mandatory=not owed.news)]
+        out = [Outgoing(owed.routing_key, body, self._new_id(), owed.type, run_id, trace, mandatory=not owed.news)]
         if owed.reply and state.reply_to:
             correlation = state.reply_correlation or run_id
             reply = Outgoing(
@@ -189,8 +201,18 @@ class Handler:
                 self._new_id(),
                 owed.type,
                 correlation,
+                trace,
                 reply_to_queue=state.reply_to,
                 mandatory=False,
             )
             out.append(reply)
         return out
+
+
+def _traces(inbound: Sequence[Inbound]) -> dict[UUID, Mapping[str, str]]:
+    """W3C trace context by message, carried on to whatever the message causes."""
+    return {
+        one.message_id: {"traceparent": str(one.delivery.headers["traceparent"])}
+        for one in inbound
+        if "traceparent" in one.delivery.headers
+    }

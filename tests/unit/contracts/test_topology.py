@@ -1,0 +1,95 @@
+"""Semantics 2: all written forms are one canonical value; what is wrong is named with its mend."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anabranch_contracts.notation import parse_topology
+from anabranch_contracts.patterns import PatternConfig
+from anabranch_contracts.topology import Edge, Node, Topology
+from tests.acceptance.broken import invalid
+
+NAMES = ["A", "B", "C"]
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=20,
+)
+KEYS = st.sampled_from(["nodes", "agents", "edges", "flows", "entry", "rules", "metadata", "other"])
+
+
+def parsed(value: object) -> Topology:
+    topology, errors = parse_topology(value)
+    assert topology is not None, errors
+    return topology
+
+
+FORMS = [
+    {"nodes": NAMES, "edges": ["A -> B", "B <-> C"]},
+    {"agents": NAMES, "flows": ["A->B", "  B<->C "]},
+    {"nodes": [{"name": n} for n in NAMES], "edges": [{"source": "A", "target": "B"}, "B <-> C"]},
+    {"nodes": [Node(name=n) for n in NAMES], "edges": [Edge(source="A", target="B"), "B <-> C"]},
+    Topology(
+        nodes=tuple(Node(name=n) for n in NAMES),
+        edges=(Edge(source="A", target="B"), Edge(source="B", target="C", bidirectional=True)),
+    ),
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_written_forms_are_one_value(form: object) -> None:
+    assert parsed(form).content_hash() == parsed(FORMS[0]).content_hash()
+
+
+PATTERNS = {
+    "hub": PatternConfig.hub_and_spoke("H", ["W1", "W2"], parallel_spokes=True),
+    "pipeline": PatternConfig.pipeline(
+        [{"name": "one", "agents": ["A"]}, {"name": "two", "agents": ["B", "C"]}], parallel_within_stage=True
+    ),
+    "hierarchical": PatternConfig.hierarchical({"Boss": ["Lead"], "Lead": ["Hand"]}),
+    "mesh": PatternConfig.mesh(NAMES),
+    "star": PatternConfig.star("S", NAMES),
+    "ring": PatternConfig.ring(NAMES),
+    "broadcast": PatternConfig.broadcast("S", NAMES),
+}
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_patterns_are_valid_topologies_and_canonical_is_a_fixed_point(name: str) -> None:
+    canonical = PATTERNS[name].canonical()
+    assert parsed(canonical).canonical() == canonical
+
+
+def test_reserved_names_need_not_be_declared() -> None:
+    kinds = {n.name: n.kind for n in parsed({"nodes": ["A"], "edges": ["Start -> A", "A <-> User", "A -> End"]}).nodes}
+    assert kinds == {"A": "agent", "Start": "start", "User": "user", "End": "end"}
+
+
+def test_rules_are_read_in_both_forms() -> None:
+    rules = ["max_steps(5)", "timeout(300)", "max_turns(A <-> B, 5)", {"type": "MaxStepsRule", "max_steps": 5}]
+    read = parsed({"nodes": NAMES, "edges": ["A <-> B", "B -> C"], "rules": rules}).rules
+    assert read[0] == read[3] == {"type": "MaxStepsRule", "max_steps": 5}
+    assert read[1] == {"type": "TimeoutRule", "max_duration_seconds": 300.0}
+    assert read[2] == {"type": "MaxTurnsRule", "max_turns": 5, "agents": ["A", "B"], "on_limit": "complete"}
+
+
+def test_a_hub_of_10_000_is_read_in_a_moment() -> None:
+    spokes = [f"W{i}" for i in range(10_000)]
+    written = {"nodes": ["H", *spokes], "edges": [f"H <-> {s}" for s in spokes]}
+    began = time.process_time()
+    assert len(parsed(written).edges) == 10_000
+    assert time.process_time() - began < 5  # a bound against a square, not a timing
+
+
+def test_there_are_more_than_40_ways_to_be_wrong() -> None:
+    assert len(invalid()) > 40
+
+
+@given(st.dictionaries(KEYS, JSON_VALUES, max_size=6) | JSON_VALUES)
+def test_parsing_never_raises_and_says_why_it_refuses(value: object) -> None:
+    topology, errors = parse_topology(value)
+    assert (topology is None) == bool(errors)
+    if topology is not None:
+        assert parsed(topology.canonical()).canonical() == topology.canonical()
