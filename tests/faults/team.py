@@ -5,8 +5,8 @@ import asyncio
 from anabranch import agent, final_response, parallel_invoke
 
 TOPOLOGY = {
-    "nodes": ["Boss", "Hand", {"name": "Meet", "is_convergence_point": True}, "Critic"],
-    "edges": ["Boss -> Hand", "Hand -> Meet", "Meet <-> Critic"],
+    "nodes": ["Boss", "Hand", {"name": "Meet", "is_convergence_point": True}, "Judge"],
+    "edges": ["Boss -> Hand", "Hand -> Meet", "Meet <-> Judge"],
 }
 
 
@@ -27,6 +27,6 @@ async def meet(request, memory):
     return final_response(total) if len(memory) >= 4 else total
 
 
-@agent("Critic")
-def critic(request):
+@agent("Judge")
+def judge(request):
     return request + 1

@@ -73,7 +73,7 @@ async def _wipe_and_recover(database_url: str, amqp_url: str) -> None:
     await transport.connect()
     raw = transport._raw()
     queues = ["anabranch.router", "anabranch.supervisor", *(f"anabranch.step.{n}" for n in ("Boss", "Hand", "Meet"))]
-    for queue in [*queues, "anabranch.step.Critic"]:
+    for queue in [*queues, "anabranch.step.Judge"]:
         await raw.queue_purge(queue)
     await recover(store, transport)
     await transport.close()

@@ -43,7 +43,8 @@ class Engine:
 
     async def _open(self) -> Session:
         if not structlog.is_configured():
-            configure_logging(self._settings.log_level, self._settings.log_format)
+            chosen = "log_level" in self._settings.model_fields_set  # inside somebody's program: quiet unless asked
+            configure_logging(self._settings.log_level if chosen else "warning", self._settings.log_format)
         url = self._settings.database_url
         if url is None:
             url = await self._stack.enter_async_context(EmbeddedPostgres(self._settings.data_dir))

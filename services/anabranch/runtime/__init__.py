@@ -1,0 +1,1 @@
+"""How it survives: the pipeline, its ports, and the life of a service."""

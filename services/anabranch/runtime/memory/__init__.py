@@ -1,0 +1,1 @@
+"""Ports in memory: for the embedded mode, tests and the simulator."""

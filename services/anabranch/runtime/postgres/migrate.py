@@ -7,9 +7,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from anabranch.runtime.postgres.engine import create_engine, sqlalchemy_url
+from anabranch.runtime.postgres.store import translated
 
 REPOSITORY = Path(__file__).parents[4] / "migrations"
 PACKAGED = Path(__file__).parents[2] / "_migrations"
@@ -40,13 +41,17 @@ async def current(database_url: str) -> str | None:
     """The revision the database has; None for an empty one."""
     engine = create_engine(database_url)
     try:
-        async with engine.connect() as connection:
-            row = await connection.execute(text("SELECT version_num FROM anabranch.alembic_version"))
-            found: str | None = row.scalar()
-            return found
-    except DBAPIError as error:
-        if "UndefinedTable" in str(error.orig) or "does not exist" in str(error.orig):
-            return None
-        raise
+        async with translated():
+            return await _version(engine)
     finally:
         await engine.dispose()
+
+
+async def _version(engine: AsyncEngine) -> str | None:
+    async with engine.connect() as connection:
+        there = await connection.execute(text("SELECT to_regclass('anabranch.alembic_version')"))
+        if there.scalar() is None:
+            return None
+        row = await connection.execute(text("SELECT version_num FROM anabranch.alembic_version"))
+        found: str | None = row.scalar()
+        return found
