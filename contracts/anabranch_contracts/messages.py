@@ -30,9 +30,9 @@ class RunRequested(Message):
 class Usage(Message):
     """What an agent invocation consumed; `cost` in the caller's currency."""
 
-    input_tokens: int | None = Field(default=None, ge=0)
-    output_tokens: int | None = Field(default=None, ge=0)
-    cost: float | None = Field(default=None, ge=0)
+    input_tokens: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    output_tokens: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    cost: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
 
 class StepReference(Message):

@@ -14,6 +14,7 @@ JSON = Any
 KEYS = {"nodes": "nodes", "agents": "nodes", "edges": "edges", "flows": "edges"}
 KNOWN = (*KEYS, "entry", "rules", "metadata")
 MAX_NODES, MAX_EDGES, MAX_NAME, MAX_METADATA = 20_000, 200_000, 128, 256 * 1024
+MAX_NAME_BYTES = 200  # a routing key and a queue name may have 255
 MAX_ERRORS = 200
 _EDGE = re.compile(r"\s*(.+?)\s*(<->|->)\s*(.+?)\s*")
 
@@ -111,6 +112,9 @@ class _Reading:
             return False
         if any(c in "*#" or not c.isprintable() for c in name):
             self._wrong(f"{what} name {name!r} may not contain '*', '#' or control characters; rename it")
+            return False
+        if len(name.encode()) > MAX_NAME_BYTES:
+            self._wrong(f"{what} name {name!r} has more than {MAX_NAME_BYTES} bytes; shorten it")
             return False
         proper = next((r for r in RESERVED if r.lower() == name.lower()), name)
         if proper != name:

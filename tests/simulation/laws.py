@@ -6,6 +6,7 @@ from typing import Any
 from anabranch.domain.projections import fold_rows
 from anabranch.domain.recorded import Recorded
 from anabranch_contracts import events as e
+from anabranch_contracts.addresses import PARKED_QUEUE
 from tests.simulation.world import World
 
 JSON = Any
@@ -52,6 +53,12 @@ def nothing_live(world: World) -> None:
     assert all(r["status"] != "open" for r in tables["convergences"].values())
 
 
+def nothing_parked(world: World) -> None:
+    """Nothing in these worlds is unreadable, so whatever was parked shows a defect."""
+    parked = [d.headers["reason"] for d in world.broker.queues[PARKED_QUEUE].ready]
+    assert not parked, parked
+
+
 def outcome(world: World) -> JSON:
     """What no schedule may change: the status; and of completed runs every row and the result."""
     if world.status != "completed":
@@ -79,6 +86,7 @@ def check(seed: int, schedule: int) -> str:
             one_outcome(events)
             replays(world, events)
             nothing_live(world)
+            nothing_parked(world)
             assert outcome(world) == outcome(calm), f"{world.status}, but {calm.status} when calm: outcomes differ"
         except AssertionError as broken:
             raise AssertionError(f"{world.replay}\n{broken}") from broken

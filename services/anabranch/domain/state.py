@@ -173,6 +173,7 @@ class RunState:
     pending: dict[str, None] = field(default_factory=dict)
     troubled: dict[str, None] = field(default_factory=dict)
     retries: dict[str, str] = field(default_factory=dict)
+    alarms: list[tuple[str, str]] = field(default_factory=list)
     settled: dict[str, None] = field(default_factory=dict)
     suspect: dict[str, None] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)

@@ -64,7 +64,10 @@ def _one_thing(turn: Turn) -> bool:
 
 
 def _due_retry(state: RunState, now: datetime) -> str | None:
-    return next((b for b, at in state.retries.items() if datetime.fromisoformat(at) <= now), None)
+    """The branch whose retry is due first, if it is due; UTC in ISO 8601 sorts as text."""
+    if not state.alarms or datetime.fromisoformat(state.alarms[0][0]) > now:
+        return None
+    return state.alarms[0][1]
 
 
 def start(turn: Turn, branch: Branch) -> None:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import orjson
+import structlog
 
 from anabranch.domain.deciders import Decider
 from anabranch.domain.evolve import evolve
@@ -25,11 +26,12 @@ from anabranch.domain.state import RunState
 from anabranch.domain.turn import Refused, Turn
 from anabranch.runtime.cache import StateCache, freeze, reducer_hash, snapshot_due, thaw
 from anabranch.runtime.ids import uuid7
-from anabranch.runtime.ports import Conflict, Delivery, Inbox, Outgoing, Snapshot, Store, Transport, Unit
+from anabranch.runtime.ports import Conflict, Delivery, Inbox, Outgoing, Snapshot, Store, Transport, Unavailable, Unit
 from anabranch.runtime.reading import Inbound, Unreadable, read
 from anabranch.runtime.telemetry import APPEND_SECONDS, CONFLICTS, DECIDE_SECONDS, MESSAGES, PARKED, PUBLISH_SECONDS
 
 MAX_CONFLICTS = 20
+log = structlog.get_logger(__name__)
 
 
 def utcnow() -> datetime:
@@ -77,16 +79,38 @@ class Handler:
     async def process(self, deliveries: Sequence[Delivery], inbox: Inbox) -> None:
         """Handle a batch to its acks; raises `Unavailable` with nothing acked that was not handled."""
         inbound = await self._read(deliveries)
+        try:
+            await self._handle(inbound)
+        except (Conflict, Unavailable):
+            raise
+        except Exception:
+            await self._one_by_one(inbound)
+        await inbox.ack(deliveries)
+        MESSAGES.labels(self.service).inc(len(deliveries))
+
+    async def _handle(self, inbound: list[Inbound]) -> None:
         batch = await self._settle(inbound) if inbound else Batch()
         for one, reason in batch.refused:
-            PARKED.labels(self.service).inc()
-            await self._transport.park(one.delivery, reason)
+            await self._park(one.delivery, reason)
         messages = self._messages(batch, _traces(inbound))
         if messages:
             with PUBLISH_SECONDS.labels(self.service).time():
                 await self._transport.publish(messages)
-        await inbox.ack(deliveries)
-        MESSAGES.labels(self.service).inc(len(deliveries))
+
+    async def _one_by_one(self, inbound: list[Inbound]) -> None:
+        """A defect of ours shows on one message: park that one, serve the others, never loop."""
+        for one in inbound:
+            try:
+                await self._handle([one])
+            except (Conflict, Unavailable):
+                raise
+            except Exception as defect:
+                log.exception("defect", routing_key=one.delivery.routing_key, run_id=str(one.run_id))
+                await self._park(one.delivery, f"defect in the {self.service}: {type(defect).__name__}: {defect}")
+
+    async def _park(self, delivery: Delivery, reason: str) -> None:
+        PARKED.labels(self.service).inc()
+        await self._transport.park(delivery, reason)
 
     async def _read(self, deliveries: Sequence[Delivery]) -> list[Inbound]:
         readable: list[Inbound] = []
@@ -94,8 +118,7 @@ class Handler:
             try:
                 readable.append(read(delivery))
             except Unreadable as why:
-                PARKED.labels(self.service).inc()
-                await self._transport.park(delivery, str(why))
+                await self._park(delivery, str(why))
         return readable
 
     async def _settle(self, inbound: list[Inbound]) -> Batch:

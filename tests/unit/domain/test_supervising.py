@@ -49,3 +49,16 @@ def test_jitter_is_drawn_from_the_identity_of_the_step() -> None:
     assert jitter("b0#1", 1) == jitter("b0#1", 1) != jitter("b0#1", 2)
     policy = {"base_delay": 1.0, "max_delay": 60.0}
     assert all(0 <= delay(policy, f"s{i}", n) < min(60, 2 ** (n - 1)) for i in range(50) for n in range(1, 9))
+
+
+def test_retries_of_many_siblings_come_due_in_their_order() -> None:
+    topology = {"nodes": ["A", "B"], "edges": ["A <-> B"], "entry": "A"}
+    run = Run(topology, config={"convergence": {"min_ratio": 0}})
+    run.reply("A", {"next_action": "parallel_invoke", "invocations": [{"agent": "B", "request": i} for i in range(20)]})
+    for i in range(20):
+        run.fail("B", "rate_limit", step_id=f"b0.f1.b{i}#1", retry_after=20 - i)
+    assert not run.asked and len(run.state.alarms) == 20
+    run.wait(5)
+    assert sorted(run.asked) == sorted(f"b0.f1.b{i}#1" for i in range(15, 20))
+    run.wait(30)
+    assert len(run.asked) == 20 and run.state.alarms == [] and run.replayed() == run.state

@@ -1,6 +1,6 @@
 """How branches come and go, and what their going means for their fork."""
 
-from anabranch.domain.evolving.steps import clear_trouble
+from anabranch.domain.evolving.steps import clear_retry, clear_trouble
 from anabranch.domain.occupancy import count
 from anabranch.domain.state import ROOT, Branch, Fork, RunState
 from anabranch_contracts import events as e
@@ -103,5 +103,4 @@ def leave_running(s: RunState, branch: Branch) -> None:
         s.running -= 1
     s.pending.pop(branch.id, None)
     clear_trouble(s, branch)
-    if s.retries.pop(branch.id, None) is not None and branch.step is not None:
-        s.touched_timers[branch.step.id] = None
+    clear_retry(s, branch)

@@ -44,7 +44,7 @@ def _finish(s: RunState, status: str, at: str) -> None:
         s.touched_convergences[convergence.id] = convergence
     for live in (s.branches, s.forks, s.tokens, s.parked, s.active, s.waiting, s.waiting_held, s.pending):
         live.clear()
-    for work in (s.troubled, s.retries, s.settled, s.suspect, s.convergences, s.deliveries):
+    for work in (s.troubled, s.retries, s.settled, s.suspect, s.convergences, s.deliveries, s.alarms):
         work.clear()
     s.running = 0
 

@@ -1,5 +1,6 @@
 """Steps, their attempts and their trouble."""
 
+from heapq import heappop, heappush
 from typing import Any
 
 from anabranch.domain.memory import remember
@@ -25,8 +26,7 @@ def step_requested(s: RunState, ev: e.StepRequested, at: str) -> None:
         branch.step, branch.steps = step, ev.step_number
         s.total_steps += 1
     step.attempt, step.steering, step.status, step.due_at = ev.attempt, ev.steering, "requested", None
-    if s.retries.pop(branch.id, None) is not None:
-        s.touched_timers[step.id] = None
+    clear_retry(s, branch)
     clear_trouble(s, branch)
     _touch(s, branch, step)
 
@@ -41,6 +41,15 @@ def _run(s: RunState, branch: Branch) -> None:
 def _touch(s: RunState, branch: Branch, step: Step) -> None:
     s.touched_branches[branch.id] = branch
     s.touched_steps[step.id] = step
+
+
+def clear_retry(s: RunState, branch: Branch) -> None:
+    """The branch waits for no retry any more; the heap's top is always one that somebody waits for."""
+    if s.retries.pop(branch.id, None) is None or branch.step is None:
+        return
+    s.touched_timers[branch.step.id] = None
+    while s.alarms and s.retries.get(s.alarms[0][1]) != s.alarms[0][0]:
+        heappop(s.alarms)
 
 
 def clear_trouble(s: RunState, branch: Branch) -> None:
@@ -103,6 +112,7 @@ def retry_scheduled(s: RunState, ev: e.StepRetryScheduled, at: str) -> None:
     clear_trouble(s, branch)
     step.status, step.attempt, step.due_at = "waiting", ev.attempt, ev.due_at
     s.retries[branch.id] = ev.due_at
+    heappush(s.alarms, (ev.due_at, branch.id))
     s.touched_timers[step.id] = ev.due_at
     _touch(s, branch, step)
 

@@ -1,0 +1,69 @@
+"""The pipeline: a defect parks one message and no more; trace context is carried through."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+
+from anabranch.domain.deciders import Router, Supervisor
+from anabranch.runtime.handler import Handler
+from anabranch.runtime.memory.store import MemoryStore
+from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
+from anabranch.runtime.ports import Outgoing
+from anabranch_contracts.addresses import PARKED_QUEUE, ROUTER_QUEUE, SUPERVISOR_QUEUE, step_queue
+
+BAD = UUID(int=13)
+
+
+class Clumsy(Router):
+    """A router with a defect that one run brings to light."""
+
+    def decide(self, turn: Any, message: Any) -> None:
+        super().decide(turn, message)
+        if message.run_id == BAD:
+            raise ZeroDivisionError("oh")
+
+
+def request(run_id: UUID, **headers: str) -> Outgoing:
+    body = {"run_id": run_id, "task": "t", "topology": {"nodes": ["A"], "edges": []}}
+    return Outgoing("run.requested", orjson.dumps(body), uuid4(), "", headers=headers)
+
+
+async def connected() -> tuple[MemoryTransport, MemoryStore]:
+    transport = MemoryTransport(MemoryBroker())
+    await transport.connect()
+    return transport, MemoryStore()
+
+
+async def test_a_defect_parks_the_message_that_shows_it_and_serves_the_others() -> None:
+    transport, store = await connected()
+    inbox = await transport.consume([ROUTER_QUEUE], 10)
+    good = [uuid4(), uuid4()]
+    await transport.publish([request(run_id) for run_id in (good[0], BAD, good[1])])
+    await Handler(Clumsy(), store, transport).process(inbox.poll(10), inbox)
+    assert set(store.streams) == set(good) and inbox.poll(10) == []
+    (parked,) = (await transport.consume([PARKED_QUEUE], 10)).poll(10)
+    assert "ZeroDivisionError" in parked.headers["reason"]
+
+
+async def test_trace_context_is_carried_from_the_request_to_the_step() -> None:
+    transport, store = await connected()
+    routed = await transport.consume([ROUTER_QUEUE], 10)
+    tended = await transport.consume([SUPERVISOR_QUEUE], 10)
+    await transport.publish([request(uuid4(), traceparent="00-abc")])
+    await Handler(Router(), store, transport).process(routed.poll(10), routed)
+    await Handler(Supervisor(), store, transport).process(tended.poll(10), tended)
+    (step,) = (await transport.consume([step_queue("A")], 10)).poll(10)
+    assert step.headers == {"traceparent": "00-abc"}
+
+
+async def test_the_same_request_twice_is_one_run() -> None:
+    transport, store = await connected()
+    inbox = await transport.consume([ROUTER_QUEUE], 10)
+    asked = request(uuid4())
+    await transport.publish([asked, asked])
+    handler = Handler(Router(), store, transport)
+    await handler.process(inbox.poll(10), inbox)
+    await transport.publish([asked])
+    await handler.process(inbox.poll(10), inbox)
+    assert [len(stream) for stream in store.streams.values()] == [2]
