@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -93,7 +94,7 @@ async def _connected(broker: MemoryBroker) -> MemoryTransport:
 
 
 _shared: dict[asyncio.AbstractEventLoop, tuple[Session, AsyncExitStack, int]] = {}
-_gates: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
+_gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
 @asynccontextmanager
@@ -114,5 +115,5 @@ async def shared_engine(settings: Settings) -> AsyncIterator[Session]:
             session, stack, users = _shared[loop]
             _shared[loop] = (session, stack, users - 1)
             if users == 1:
-                del _shared[loop], _gates[loop]
+                del _shared[loop]
                 await stack.aclose()

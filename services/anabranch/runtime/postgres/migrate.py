@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from threading import Lock
 
 from alembic import command
 from alembic.config import Config
@@ -15,6 +16,8 @@ from anabranch.runtime.postgres.store import translated
 REPOSITORY = Path(__file__).parents[4] / "migrations"
 PACKAGED = Path(__file__).parents[2] / "_migrations"
 
+_ALEMBIC = Lock()  # its environment is a global of the process; between processes the database locks
+
 
 def _config(database_url: str = "") -> Config:
     config = Config()
@@ -27,7 +30,12 @@ def _config(database_url: str = "") -> Config:
 async def upgrade(database_url: str) -> None:
     """Apply all outstanding migrations; several at once wait for each other."""
     if await current(database_url) != newest():
-        await asyncio.to_thread(command.upgrade, _config(database_url), "head")
+        await asyncio.to_thread(_upgrade, database_url)
+
+
+def _upgrade(database_url: str) -> None:
+    with _ALEMBIC:
+        command.upgrade(_config(database_url), "head")
 
 
 def newest() -> str:
