@@ -51,7 +51,8 @@ async def test_pinned_columns_are_there(database_url: str, relation: str) -> Non
 
 async def test_migrating_again_and_by_two_at_once_changes_nothing(empty_database_url: str) -> None:
     assert await current(empty_database_url) is None
-    code = f"import asyncio; from anabranch.runtime.postgres.migrate import upgrade as u; asyncio.run(u({empty_database_url!r}))"
+    module = "anabranch.runtime.postgres.migrate"
+    code = f"import asyncio, {module} as m; asyncio.run(m.upgrade({empty_database_url!r}))"
     others = [await asyncio.create_subprocess_exec(sys.executable, "-c", code) for _ in range(2)]
     await asyncio.gather(*(upgrade(empty_database_url) for _ in range(2)))
     assert [await other.wait() for other in others] == [0, 0]
