@@ -6,7 +6,7 @@ RUN python -m venv /opt/anabranch && grep -v -i "pgserver" requirements.lock > r
     && /opt/anabranch/bin/pip install --no-cache-dir -r runtime.lock
 COPY contracts contracts
 COPY services services
-COPY migrations services/anabranch/_migrations
+COPY migrations migrations
 RUN /opt/anabranch/bin/pip install --no-cache-dir --no-deps .
 
 FROM python:3.12-slim

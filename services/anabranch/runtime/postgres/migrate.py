@@ -13,16 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from anabranch.runtime.postgres.engine import create_engine, sqlalchemy_url
 from anabranch.runtime.postgres.store import translated
 
-REPOSITORY = Path(__file__).parents[4] / "migrations"
-PACKAGED = Path(__file__).parents[2] / "_migrations"
+MIGRATIONS = Path(__file__).parents[2] / "_migrations"  # a link to the top level, files in a wheel
 
 _ALEMBIC = Lock()  # its environment is a global of the process; between processes the database locks
 
 
 def _config(database_url: str = "") -> Config:
     config = Config()
-    folder = PACKAGED if PACKAGED.is_dir() else REPOSITORY
-    config.set_main_option("script_location", str(folder))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("sqlalchemy.url", sqlalchemy_url(database_url).replace("%", "%%"))
     return config
 
