@@ -83,13 +83,13 @@ def rabbitmq() -> Iterator[str]:
 
 
 def _container() -> Iterator[str]:
+    from testcontainers.core.container import DockerContainer
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
+
     try:
-        from testcontainers.community.rabbitmq import RabbitMqContainer
-    except ImportError:
-        from testcontainers.rabbitmq import RabbitMqContainer
-    try:
-        container = RabbitMqContainer("rabbitmq:4").start()
-    except Exception as error:
+        container = DockerContainer("rabbitmq:4").with_exposed_ports(5672)
+        container.waiting_for(LogMessageWaitStrategy("Server startup complete")).start()
+    except Exception as error:  # whatever the engine says, the mend is the same
         raise NoService(
             f"no RabbitMQ: none on 127.0.0.1:5672, none installed, no container engine ({error}); "
             "apt-get install rabbitmq-server, start Docker, or set ANABRANCH_AMQP_URL"
