@@ -7,8 +7,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -18,6 +19,7 @@ import asyncpg
 from anabranch.runtime.postgres.embedded import EmbeddedPostgres
 
 RABBIT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+_CONTROLS: dict[str, Callable[..., object]] = {}  # how to make virtual hosts, by the broker's URL
 
 
 class NoService(RuntimeError):
@@ -75,6 +77,8 @@ def rabbitmq() -> Iterator[str]:
         parts = urlsplit(url)
         yield f"{parts.scheme}://{parts.netloc}"
     elif listens(5672):
+        if os.geteuid() == 0 and shutil.which("rabbitmqctl"):
+            _CONTROLS["amqp://guest:guest@127.0.0.1:5672"] = partial(_control, "rabbitmqctl")
         yield "amqp://guest:guest@127.0.0.1:5672"
     elif RABBIT.exists():
         yield from _own_rabbitmq()
@@ -89,13 +93,15 @@ def _container() -> Iterator[str]:
     try:
         container = DockerContainer("rabbitmq:4").with_exposed_ports(5672)
         container.waiting_for(LogMessageWaitStrategy("Server startup complete")).start()
+        url = f"amqp://guest:guest@{container.get_container_host_ip()}:{container.get_exposed_port(5672)}"
     except Exception as error:  # whatever the engine says, the mend is the same
         raise NoService(
             f"no RabbitMQ: none on 127.0.0.1:5672, none installed, no container engine ({error}); "
             "apt-get install rabbitmq-server, start Docker, or set ANABRANCH_AMQP_URL"
         ) from error
     try:
-        yield f"amqp://guest:guest@{container.get_container_host_ip()}:{container.get_exposed_port(5672)}"
+        _CONTROLS[url] = lambda *arguments: container.exec(["rabbitmqctl", "-q", *arguments])
+        yield url
     finally:
         container.stop()
 
@@ -126,9 +132,11 @@ def _own_rabbitmq() -> Iterator[str]:
         "RABBITMQ_PID_FILE": str(home / "pid"),
     }
     server = subprocess.Popen([RABBIT], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    url = f"amqp://guest:guest@127.0.0.1:{port}"
     try:
         _wait_for(port, server)
-        yield f"amqp://guest:guest@127.0.0.1:{port}"
+        _CONTROLS[url] = partial(_control, str(RABBIT.with_name("rabbitmqctl")), environment=environment)
+        yield url
     finally:
         server.terminate()
         server.wait(30)
@@ -168,23 +176,23 @@ def _execute(url: str, statement: str) -> None:
 
 @contextmanager
 def fresh_vhost(server_url: str) -> Iterator[str]:
-    """A virtual host of one's own where the broker's control program is at hand, else the default one, emptied."""
-    name = f"anabranch-{uuid4().hex[:12]}"
-    local = server_url.endswith("@127.0.0.1:5672") and shutil.which("rabbitmqctl") and os.geteuid() == 0
-    if not local:
+    """A virtual host of one's own; on a broker that we may not control the default one, its queues deleted."""
+    control = _CONTROLS.get(server_url)
+    if control is None:
         _purge(server_url + "/")
         yield server_url + "/"
         return
-    _control("add_vhost", name)
-    _control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+    name = f"anabranch-{uuid4().hex[:12]}"
+    control("add_vhost", name)
+    control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
     try:
         yield f"{server_url}/{name}"
     finally:
-        _control("delete_vhost", name)
+        control("delete_vhost", name)
 
 
-def _control(*arguments: str) -> None:
-    subprocess.run(["rabbitmqctl", "-q", *arguments], check=True, capture_output=True)
+def _control(program: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    subprocess.run([program, "-q", *arguments], check=True, capture_output=True, env=environment)
 
 
 def _purge(url: str) -> None:
