@@ -75,15 +75,21 @@ def rabbitmq() -> Iterator[str]:
     """URL of a broker, without a virtual host."""
     if url := os.environ.get("ANABRANCH_AMQP_URL"):
         parts = urlsplit(url)
-        yield f"{parts.scheme}://{parts.netloc}"
+        yield _found(f"{parts.scheme}://{parts.netloc}")
     elif listens(5672):
-        if os.geteuid() == 0 and shutil.which("rabbitmqctl"):
-            _CONTROLS["amqp://guest:guest@127.0.0.1:5672"] = partial(_control, "rabbitmqctl")
-        yield "amqp://guest:guest@127.0.0.1:5672"
+        yield _found("amqp://guest:guest@127.0.0.1:5672")
     elif RABBIT.exists():
         yield from _own_rabbitmq()
     else:
         yield from _container()
+
+
+def _found(url: str) -> str:
+    """A broker that was there; if it is this machine's and we may, each test gets a virtual host on it."""
+    local = urlsplit(url).hostname in ("127.0.0.1", "localhost") and urlsplit(url).port in (5672, None)
+    if local and os.geteuid() == 0 and shutil.which("rabbitmqctl"):
+        _CONTROLS[url] = partial(_control, "rabbitmqctl")
+    return url
 
 
 def _container() -> Iterator[str]:
@@ -176,7 +182,7 @@ def _execute(url: str, statement: str) -> None:
 
 @contextmanager
 def fresh_vhost(server_url: str) -> Iterator[str]:
-    """A virtual host of one's own; on a broker that we may not control the default one, its queues deleted."""
+    """A virtual host of one's own; where we may not make one, the default, of a broker for tests alone."""
     control = _CONTROLS.get(server_url)
     if control is None:
         _purge(server_url + "/")
