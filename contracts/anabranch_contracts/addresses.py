@@ -15,8 +15,16 @@ SUPERVISOR_KEYS = (
     "branch.completed",
     "branch.failed",
     "branch.merged",
+    "user.requested",
+    "user.provided",
+    "run.cancel",
+    "run.pause",
+    "run.resume",
+    "run.checkpoint",
+    "run.fork",
     "run.recover",
 )
+STOP_SIGNAL = "step.stop"
 
 
 def step_key(agent: str) -> str:

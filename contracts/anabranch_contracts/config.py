@@ -1,5 +1,6 @@
 """The configuration of a run, and its convergence and retry policies; every bound has a default."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,6 +23,17 @@ class ConvergencePolicy(_Policy):
     timeout: float | None = Field(default=None, gt=0)
     on_timeout: Literal["fail", "proceed", "user"] = "fail"
 
+    def merged(self, partial: Mapping[str, JSON]) -> "ConvergencePolicy":
+        """This policy with what `partial` says instead."""
+        return ConvergencePolicy.model_validate({**self.model_dump(), **partial})
+
+
+class MemoryPolicy(_Policy):
+    """What an agent remembers per branch: the last messages, those of the last step, or nothing."""
+
+    retention: Literal["last_n", "single_step", "none"] = "last_n"
+    max_messages: int | None = Field(default=None, ge=0, le=10_000)
+
 
 class RetryPolicy(_Policy):
     """How transient failures are retried; delays in seconds, `non_retryable` are exception type names."""
@@ -40,6 +52,7 @@ class RunConfig(_Policy):
     max_steps: int = Field(default=100_000, ge=1, le=10_000_000)
     max_branch_steps: int = Field(default=1_000, ge=1, le=1_000_000)
     max_messages: int = Field(default=100, ge=0, le=10_000)
+    inherit_memory: bool = False
     max_steering: int = Field(default=3, ge=0, le=100)
     step_timeout: float | None = Field(default=600, gt=0)
     run_timeout: float | None = Field(default=None, gt=0)
@@ -53,8 +66,13 @@ def parse_config(value: JSON) -> tuple[RunConfig | None, list[str]]:
 
 
 def parse_policy(value: JSON, where: str) -> list[str]:
-    """What is wrong with a node's own, partial convergence policy."""
+    """What is wrong with a partial convergence policy of a node or an invocation."""
     return _parsed(ConvergencePolicy, value, where)[1]
+
+
+def parse_memory(value: JSON, where: str) -> list[str]:
+    """What is wrong with a node's memory policy."""
+    return _parsed(MemoryPolicy, value, where)[1]
 
 
 def _parsed(model: type[Any], value: JSON, where: str) -> tuple[Any, list[str]]:

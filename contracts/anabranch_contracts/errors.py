@@ -1,5 +1,7 @@
 """Errors that users raise in agents, and errors that the client raises for users."""
 
+from typing import Any
+
 
 class AnabranchError(Exception):
     """Base of all errors of this package; `hint` says the mend."""
@@ -7,6 +9,10 @@ class AnabranchError(Exception):
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+
+
+class CommandRefused(AnabranchError):
+    """A command to a run was refused; the message says why."""
 
 
 class RateLimited(Exception):
@@ -23,6 +29,16 @@ class TerminalError(Exception):
 
 class RecoverableError(Exception):
     """Raise in an agent when a person could help."""
+
+
+class InvocationFailed(Exception):
+    """A call from inside an agent failed; `records` say what became of each invocation."""
+
+    def __init__(self, records: list[dict[str, Any]]) -> None:
+        failed = [r for r in records if r["status"] != "completed"]
+        said = "; ".join(f"{r['agent']}: {(r.get('error') or {}).get('message', r['status'])}" for r in failed[:5])
+        super().__init__(f"{len(failed)} of {len(records)} failed: {said}"[:2000])
+        self.records = records
 
 
 class InvalidTopology(AnabranchError):

@@ -70,12 +70,14 @@ class StepFailed(StepReference):
     started_at: str | None = None
     finished_at: str | None = None
     worker: str | None = None
+    usage: Usage | None = None
 
 
 class StepRequested(StepReference):
     """`step.requested.<agent>`: everything a worker needs. `memory` items are `{role, content, name?}`.
 
-    `deadline` is a moment (ISO 8601), `timeout` the seconds one invocation may take.
+    `deadline` is a moment (ISO 8601), `timeout` the seconds one invocation may take, `calls` what calls from
+    inside the agent's code came to so far: `{"print", "value"}` each.
     """
 
     step_number: int
@@ -87,6 +89,7 @@ class StepRequested(StepReference):
     steering: str | None = None
     deadline: str | None = None
     timeout: float | None = None
+    calls: list[dict[str, JSON]] = Field(default_factory=list)
 
 
 class BranchNews(Message):
@@ -100,6 +103,79 @@ class RecoverRun(Message):
     """`run.recover`: look at the run again and do what is due."""
 
     run_id: UUID
+
+
+class Command(Message):
+    """What people and clients tell a run; an unknown field could change the meaning, so it is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: UUID
+
+
+class UserInputProvided(Command):
+    """`user.provided`: the answer to a user request."""
+
+    request_id: UUID
+    value: JSON
+
+
+class CancelRun(Command):
+    """`run.cancel`: end the run, or one branch of it with everything inside."""
+
+    branch_id: str | None = Field(default=None, min_length=1)
+    reason: str = Field(default="cancelled", max_length=2000)
+
+
+class PauseRun(Command):
+    """`run.pause`: start nothing new."""
+
+    reason: str = Field(default="paused", max_length=2000)
+
+
+class ResumeRun(Command):
+    """`run.resume`: go on."""
+
+
+class CheckpointRun(Command):
+    """`run.checkpoint`: name the present version."""
+
+    name: str = Field(min_length=1, max_length=200)
+
+
+class ForkRun(Command):
+    """`run.fork`: a new run from the source's past.
+
+    `at`: a version, a checkpoint's name or id, or a step's id (as that step was first asked). `topology` and
+    `context` replace those of the source.
+    """
+
+    new_run_id: UUID | None = None
+    at: int | str
+    topology: JSON = None
+    context: dict[str, JSON] | None = None
+
+
+class CommandAnswered(Message):
+    """To `reply_to` of a command: whether it was accepted, and if not, why."""
+
+    run_id: UUID
+    accepted: bool
+    reason: str | None = None
+
+
+class UserInputRequested(Message):
+    """`user.requested`: a person is wanted; `expires_at` is ISO 8601."""
+
+    run_id: UUID
+    request_id: UUID
+    branch_id: str
+    agent: str | None
+    kind: Literal["question", "call", "error", "fork", "notice"]
+    prompt: JSON
+    choices: list[JSON] | None = None
+    json_schema: JSON = Field(default=None, alias="schema")
+    expires_at: str | None = None
 
 
 class Metrics(Message):

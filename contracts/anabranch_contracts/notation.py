@@ -1,12 +1,13 @@
 """From any written form of a topology to the one canonical value, with all that is wrong named at once."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
-from anabranch_contracts.config import parse_policy
+from anabranch_contracts.config import parse_memory, parse_policy
 from anabranch_contracts.rules import Rule, parse_rule
 from anabranch_contracts.topology import END, RESERVED, START, Edge, Node, Topology
 
@@ -14,20 +15,41 @@ JSON = Any
 KEYS = {"nodes": "nodes", "agents": "nodes", "edges": "edges", "flows": "edges"}
 KNOWN = (*KEYS, "entry", "rules", "metadata")
 MAX_NODES, MAX_EDGES, MAX_NAME, MAX_METADATA = 20_000, 200_000, 128, 256 * 1024
+MOST_VALUES = 2_000_000
 MAX_NAME_BYTES = 200  # a routing key and a queue name may have 255
-MAX_ERRORS = 200
+MAX_ERRORS, MAX_NESTING = 200, 32
 _EDGE = re.compile(r"\s*(.+?)\s*(<->|->)\s*(.+?)\s*")
 
 
 def parse_topology(value: JSON) -> tuple[Topology | None, list[str]]:
     """Read a topology in any of its forms; never raises; errors name the culprit and the mend."""
     if isinstance(value, Topology):
-        value = value.canonical()
+        value = value.model_dump()
+    elif callable(getattr(value, "to_dict", None)) and not isinstance(value, type):
+        value = value.to_dict()
     if not isinstance(value, dict):
         return None, ["topology: must be an object with nodes and edges"]
+    if nested_deeper_than(value, MAX_NESTING):
+        return None, [f"topology: is nested deeper than {MAX_NESTING}; flatten its metadata"]
     reading = _Reading()
     topology = reading.read(value)
     return (None, reading.errors[:MAX_ERRORS]) if reading.errors or topology is None else (topology, [])
+
+
+def nested_deeper_than(value: JSON, limit: int) -> bool:
+    """Whether containers are nested more than `limit` deep; a container that holds itself is."""
+    layer = [value]
+    for _ in range(limit + 1):
+        layer = [c for v in layer if isinstance(v, dict | list | tuple) for c in _inside(v)]
+        if not layer:
+            return False
+        if len(layer) > MOST_VALUES:
+            return True
+    return True
+
+
+def _inside(value: JSON) -> Iterable[JSON]:
+    return value.values() if isinstance(value, dict) else value
 
 
 class _Reading:
@@ -100,10 +122,17 @@ class _Reading:
         if not self._named(name, "node"):
             return None
         kind = RESERVED.get(str(name), "agent")
-        if name in RESERVED and fields.get("kind", kind) != kind:
+        given = fields.get("kind") or kind
+        if name in RESERVED and given != kind:
             self._wrong(f"node {name!r} is reserved for kind {kind}; leave kind out or rename it")
             return None
-        node: Node | None = self._build(Node, {"kind": kind, **fields}, f"node {name!r}")
+        if given in ("start", "end") and name not in RESERVED:
+            proper = "Start" if given == "start" else "End"
+            self._wrong(
+                f"node {name!r}: kind {given} belongs to the reserved name {proper}; rename it or leave kind out"
+            )
+            return None
+        node: Node | None = self._build(Node, {**fields, "kind": given}, f"node {name!r}")
         return node
 
     def _named(self, name: JSON, what: str) -> bool:
@@ -125,6 +154,9 @@ class _Reading:
     def _build(self, model: type[Any], fields: dict[str, JSON], where: str) -> Any:
         try:
             built = model.model_validate(fields)
+        except TypeError as error:  # keys that are no names
+            self._wrong(f"{where}: {error}")
+            return None
         except ValidationError as error:
             for e in error.errors():
                 mend = "unknown key, remove it" if e["type"] == "extra_forbidden" else e["msg"]
@@ -132,6 +164,8 @@ class _Reading:
             return None
         if isinstance(built, Node) and built.convergence is not None:
             self.errors += parse_policy(built.convergence, f"topology: {where}: convergence")
+        if isinstance(built, Node) and built.memory is not None:
+            self.errors += parse_memory(built.memory, f"topology: {where}: memory")
         return built
 
     def _read_edges(self, value: JSON) -> None:
@@ -187,6 +221,8 @@ class _Reading:
                     self._wrong(f"edge {source!r} -> 'Start': nothing leads to Start; remove it")
                 if source == END:
                     self._wrong(f"edge 'End' -> {target!r}: nothing follows End; remove it")
+                if (source, target) == (START, END):
+                    self._wrong("edge 'Start' -> 'End': no agent stands between; name one")
         for user in sorted(users - onward):
             self._wrong(f"node {user!r} has no way back; add an edge from it to the agent that goes on")
         if all(n.kind in ("start", "end", "user") for n in self.nodes.values()):
@@ -216,12 +252,12 @@ class _Reading:
     def _metadata(self, value: JSON) -> dict[str, JSON]:
         if value is None:
             return {}
-        if not isinstance(value, dict):
-            self._wrong("metadata must be an object")
+        if not isinstance(value, dict) or not all(isinstance(k, str) for k in value):
+            self._wrong("metadata must be an object with texts as keys")
             return {}
         try:
             size = len(orjson.dumps(value))
-        except (TypeError, orjson.JSONEncodeError) as error:
+        except (TypeError, RecursionError) as error:  # orjson's own error is a TypeError
             self._wrong(f"metadata must be JSON: {error}")
             return {}
         if size > MAX_METADATA:

@@ -14,6 +14,13 @@ def _nodes(names: Sequence[str], dispatching: Sequence[str] = ()) -> tuple[Node,
     return tuple(Node(name=n, dispatch="all" if n in every else None) for n in dict.fromkeys(names))
 
 
+def _some(what: str, names: JSON) -> list[JSON]:
+    """The names as a list; raises ValueError where there are none."""
+    if isinstance(names, str) or not names:
+        raise ValueError(f"{what}: give a list with at least one")
+    return list(names)
+
+
 def _edges(pairs: Sequence[tuple[str, str]], both: bool = False) -> tuple[Edge, ...]:
     return tuple(Edge(source=a, target=b, bidirectional=both) for a, b in dict.fromkeys(pairs))
 
@@ -24,13 +31,14 @@ class PatternConfig:
     @staticmethod
     def hub_and_spoke(hub: str, spokes: Sequence[str], parallel_spokes: bool = False) -> Topology:
         """The hub talks with each spoke; in parallel, its first content goes to all and it resumes with results."""
+        spokes = _some("spokes", spokes)
         nodes = _nodes([hub, *spokes], [hub] if parallel_spokes else [])
         return Topology(nodes=nodes, edges=_edges([(hub, s) for s in spokes], both=True), entry=(hub,))
 
     @staticmethod
     def pipeline(stages: Sequence[Mapping[str, JSON]], parallel_within_stage: bool = False) -> Topology:
         """Stages `{"name", "agents"}` one after the other; within a stage in parallel, or in the order named."""
-        groups = [list(stage["agents"]) for stage in stages]
+        groups = [_some(f"agents of stage {i}", s.get("agents")) for i, s in enumerate(_some("stages", stages))]
         if not parallel_within_stage:
             line = [a for group in groups for a in group]
             return Topology(nodes=_nodes(line), edges=_edges(list(pairwise(line))))
@@ -41,6 +49,7 @@ class PatternConfig:
     @staticmethod
     def hierarchical(tree: Mapping[str, Sequence[str]], root: str | None = None) -> Topology:
         """Who talks with whom below: `{"CEO": ["CTO", "CFO"], "CTO": ["Dev"]}`; the root is the first named."""
+        _some("tree", list(tree))
         names = [n for boss, team in tree.items() for n in (boss, *team)]
         pairs = [(boss, member) for boss, team in tree.items() for member in team]
         return Topology(nodes=_nodes(names), edges=_edges(pairs, both=True), entry=(root or names[0],))
@@ -48,6 +57,7 @@ class PatternConfig:
     @staticmethod
     def mesh(agents: Sequence[str]) -> Topology:
         """Everybody talks with everybody; the first named starts."""
+        agents = _some("agents", agents)
         pairs = [(a, b) for i, a in enumerate(agents) for b in agents[i + 1 :]]
         return Topology(nodes=_nodes(agents), edges=_edges(pairs, both=True), entry=(agents[0],))
 
@@ -59,10 +69,12 @@ class PatternConfig:
     @staticmethod
     def ring(agents: Sequence[str]) -> Topology:
         """Each hands on to the next, the last to the first, who started."""
+        agents = _some("agents", agents)
         pairs = list(zip(agents, [*agents[1:], agents[0]], strict=True))
         return Topology(nodes=_nodes(agents), edges=_edges(pairs), entry=(agents[0],))
 
     @staticmethod
     def broadcast(source: str, targets: Sequence[str]) -> Topology:
         """What the source says goes to all targets in parallel; their answers are the results."""
+        targets = _some("targets", targets)
         return Topology(nodes=_nodes([source, *targets], [source]), edges=_edges([(source, t) for t in targets]))

@@ -46,9 +46,11 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class Parallel:
-    """Open a fork."""
+    """Open a fork; `convergence` is a partial policy for it alone."""
 
     invocations: list[Invocation]
+    convergence: dict[str, JSON] | None = None
+    inherit_memory: bool | None = None
     context_updates: Updates = None
     action: ClassVar[str] = "parallel_invoke"
 
@@ -64,11 +66,13 @@ class Final:
 
 @dataclass(frozen=True, slots=True)
 class AskUser:
-    """Wait for a person; the answer returns to the asking agent."""
+    """Wait for a person; the answer returns to the asking agent. After `timeout` seconds it is `default`."""
 
     prompt: JSON
-    choices: JSON = None
+    choices: list[JSON] | None = None
     schema: JSON = None
+    timeout: float | None = None
+    default: JSON = None
     context_updates: Updates = None
     action: ClassVar[str] = "ask_user"
 
@@ -101,6 +105,19 @@ class Terminal:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """The agent waits inside its code for other agents or a person; `fingerprint` tells this call from others."""
+
+    number: int
+    fingerprint: str
+    invocations: list[Invocation]
+    ask: AskUser | None = None
+    timeout: float | None = None
+    context_updates: Updates = None
+    action: ClassVar[str] = "call"
+
+
+@dataclass(frozen=True, slots=True)
 class Malformed:
     """An action that cannot be read; says why."""
 
@@ -109,98 +126,4 @@ class Malformed:
     action: ClassVar[str] = "malformed"
 
 
-Reply = Content | Invoke | Parallel | Final | AskUser | RetryLater | ErrorRecovery | Terminal | Malformed
-
-
-def parse_reply(value: JSON) -> Reply:
-    """Read a reply; never raises."""
-    if not isinstance(value, dict) or "next_action" not in value:
-        return Content(value)
-    updates = value.get("context_updates")
-    if updates is not None and not isinstance(updates, dict):
-        return Malformed("context_updates must be an object")
-    action = value["next_action"]
-    reader = _READERS.get(action) if isinstance(action, str) else None
-    if reader is None:
-        return Malformed(f"next_action {str(action)[:80]!r} is not one of {', '.join(_READERS)}")
-    return reader(value, updates)
-
-
-def _fallback(value: dict[str, JSON]) -> JSON:
-    return value["request"] if "request" in value else value.get("content")
-
-
-def _target(item: JSON) -> str | None:
-    if isinstance(item, dict):
-        item = item.get("agent", item.get("agent_name"))
-    return item if isinstance(item, str) and item else None
-
-
-def _request(item: JSON, default: JSON) -> JSON:
-    return item["request"] if isinstance(item, dict) and "request" in item else default
-
-
-def _invoke(value: dict[str, JSON], updates: Updates) -> Reply:
-    target = value.get("action_input", value.get("agent", value.get("agent_name")))
-    name = _target(target)
-    if name is None:
-        return Malformed("invoke_agent needs `action_input`: an agent's name, or {agent, request}")
-    return Invoke(name, _request(target, _fallback(value)), updates)
-
-
-def _parallel(value: dict[str, JSON], updates: Updates) -> Reply:
-    if "invocations" in value:
-        items = value["invocations"]
-        if not isinstance(items, list) or any(_target(i) is None for i in items):
-            return Malformed("invocations must be a list of {agent, request}")
-        calls = [Invocation(_target(i) or "", _request(i, _fallback(value))) for i in items]
-    else:
-        agents, requests = value.get("agents"), value.get("agent_requests") or {}
-        if not isinstance(agents, list) or not all(isinstance(a, str) and a for a in agents):
-            return Malformed("parallel_invoke needs `agents`: a list of names, or `invocations`")
-        if not isinstance(requests, dict):
-            return Malformed("agent_requests must be an object of requests by agent name")
-        calls = [Invocation(a, requests.get(a, _fallback(value))) for a in agents]
-    return Parallel(calls, updates) if calls else Malformed("parallel_invoke names no agent")
-
-
-def _final(value: dict[str, JSON], updates: Updates) -> Reply:
-    for key in ("final_response", "content", "response"):
-        if key in value:
-            return Final(value[key], updates)
-    return Malformed("final_response needs the field `final_response`")
-
-
-def _ask(value: dict[str, JSON], updates: Updates) -> Reply:
-    choices = value.get("choices")
-    if "prompt" not in value:
-        return Malformed("ask_user needs `prompt`")
-    if choices is not None and not isinstance(choices, list):
-        return Malformed("choices must be a list")
-    return AskUser(value["prompt"], choices, value.get("schema"), updates)
-
-
-def _later(value: dict[str, JSON], updates: Updates) -> Reply:
-    seconds = value.get("after_seconds")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 31_536_000:
-        return Malformed("retry_later needs `after_seconds`, 0 to 31536000")
-    return RetryLater(float(seconds), updates)
-
-
-def _recovery(value: dict[str, JSON], updates: Updates) -> Reply:
-    return ErrorRecovery(value.get("error", "the agent asked for help"), updates)
-
-
-def _terminal(value: dict[str, JSON], updates: Updates) -> Reply:
-    return Terminal(value.get("error", "the agent gave up"), updates)
-
-
-_READERS = {
-    "invoke_agent": _invoke,
-    "parallel_invoke": _parallel,
-    "final_response": _final,
-    "ask_user": _ask,
-    "retry_later": _later,
-    "error_recovery": _recovery,
-    "terminal_error": _terminal,
-}
+Reply = Content | Invoke | Parallel | Final | AskUser | RetryLater | ErrorRecovery | Terminal | Call | Malformed

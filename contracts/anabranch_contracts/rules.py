@@ -4,9 +4,12 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 JSON = Any
+PYTHON = "python:"
+PYTHON_CONDITIONS: dict[str, Callable[[Any], Any]] = {}
+"""Conditions that are Python callables of this process, by the names that stand for them in a topology."""
 
 
 class Rule(BaseModel):
@@ -22,7 +25,7 @@ class Rule(BaseModel):
 class TimeoutRule(Rule):
     """The run may take `max_duration_seconds`, waiting for people not counted."""
 
-    max_duration_seconds: float = Field(gt=0)
+    max_duration_seconds: float = Field(gt=0, allow_inf_nan=False)
 
 
 class MaxStepsRule(Rule):
@@ -67,14 +70,31 @@ class BudgetRule(Rule):
     """The run may consume `max_tokens` tokens or `max_cost`."""
 
     max_tokens: int | None = Field(default=None, ge=1)
-    max_cost: float | None = Field(default=None, gt=0)
+    max_cost: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _one(self) -> "BudgetRule":
+        if self.max_tokens is None and self.max_cost is None:
+            raise ValueError("name max_tokens, max_cost or both")
+        return self
 
 
 class ConditionalRule(Rule):
-    """`action` when the CEL expression `condition` says so."""
+    """`action` when `condition` holds: CEL over run, branch, step, context; in one process also a callable."""
 
     condition: str = Field(max_length=4000)
     action: Literal["allow", "block", "terminate", "pause", "notify_user"] = "allow"
+
+    @field_validator("condition", mode="before")
+    @classmethod
+    def _named(cls, value: JSON) -> JSON:
+        """A callable stays in this process; its name goes into the topology."""
+        if not callable(value):
+            return value
+        place = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
+        name = f"{PYTHON}{place}:{len(PYTHON_CONDITIONS)}"
+        PYTHON_CONDITIONS[name] = value
+        return name
 
 
 RULES: dict[str, type[Rule]] = {cls.__name__: cls for cls in Rule.__subclasses__()}
@@ -123,7 +143,7 @@ def _written(text: str) -> tuple[Rule | None, list[str]]:
     cls, number = _NUMBERS[name]
     try:
         return _built(cls, {next(iter(cls.model_fields)): number(inside)})
-    except ValueError:
+    except (ValueError, OverflowError):
         return None, [f"rules: {text[:80]!r} needs one number"]
 
 

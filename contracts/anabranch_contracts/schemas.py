@@ -14,7 +14,7 @@ from pydantic.json_schema import models_json_schema
 from anabranch_contracts import messages as m
 from anabranch_contracts.catalog import EVENTS, VERSIONS
 from anabranch_contracts.config import RunConfig
-from anabranch_contracts.topology import Topology
+from anabranch_contracts.topology import TopologyInput
 
 JSON = Any
 FOLDER = Path(__file__).parents[1]
@@ -29,6 +29,14 @@ CHANNELS: dict[str, tuple[type[BaseModel], str, str]] = {
     "branch.failed": (m.BranchNews, "send", "A branch failed."),
     "branch.merged": (m.BranchNews, "send", "A branch gave its control away."),
     "branch.converged": (m.BranchNews, "send", "Paths met and go on as one."),
+    "user.requested": (m.UserInputRequested, "send", "A person is asked."),
+    "user.provided": (m.UserInputProvided, "receive", "The answer of a person."),
+    "run.cancel": (m.CancelRun, "receive", "End a run, or one branch of it."),
+    "run.pause": (m.PauseRun, "receive", "Start nothing new."),
+    "run.resume": (m.ResumeRun, "receive", "Go on."),
+    "run.checkpoint": (m.CheckpointRun, "receive", "Name the present version."),
+    "run.fork": (m.ForkRun, "receive", "A new run from the past of another."),
+    "command.answered": (m.CommandAnswered, "send", "To reply_to of a command: whether it was accepted."),
     "run.recover": (m.RecoverRun, "receive", "Do what is due in a run."),
     "run.completed": (m.RunEnded, "send", "The outcome of a run."),
     "run.failed": (m.RunEnded, "send", "The outcome of a run."),
@@ -45,12 +53,12 @@ def documents() -> dict[str, str]:
         f"schemas/events/{name}.v{VERSIONS[name]}.json": _text(TypeAdapter(cls).json_schema())
         for name, cls in EVENTS.items()
     }
-    found |= {"schemas/Topology.json": _schema(Topology), "schemas/RunConfig.json": _schema(RunConfig)}
+    found |= {"schemas/Topology.json": _schema(TopologyInput), "schemas/RunConfig.json": _schema(RunConfig)}
     return {**found, "asyncapi.yaml": _text(asyncapi())}
 
 
 def _schema(model: type[BaseModel]) -> str:
-    return _text({"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()})
+    return _text({"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema(by_alias=True)})
 
 
 def _text(value: JSON) -> str:

@@ -1,10 +1,14 @@
 """The topology of a run: one canonical value, whatever form it was written in."""
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from anabranch_contracts.config import ConvergencePolicy, MemoryPolicy
+from anabranch_contracts.rules import parse_rule
 
 JSON = Any
 START, END, USER = "Start", "End", "User"
@@ -32,17 +36,34 @@ class Edge(_Part):
     source: str
     target: str
     bidirectional: bool = False
-    condition: str | None = None
+    condition: str | None = Field(default=None, max_length=4000)
 
 
-class Topology(_Part):
-    """The declared graph. Build it by hand, by `PatternConfig`, or by `parse_topology`."""
+class Topology(BaseModel):
+    """The declared graph. Build it by hand, by `PatternConfig`, or by `parse_topology`.
+
+    `rules` may be assigned as they are written: objects, strings or rules.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...] = ()
     entry: tuple[str, ...] | None = None
     rules: tuple[dict[str, JSON], ...] = ()
     metadata: dict[str, JSON] = Field(default_factory=dict)
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _written(cls, value: JSON) -> JSON:
+        """Rules in any form become their wire form."""
+        if not isinstance(value, list | tuple):
+            return value
+        read = [parse_rule(rule) for rule in value]
+        errors = [error for _, found in read for error in found]
+        if errors:
+            raise ValueError("; ".join(errors))
+        return tuple(rule.wire() for rule, _ in read if rule is not None)
 
     def canonical(self) -> dict[str, JSON]:
         """The one JSON value of this topology."""
@@ -51,3 +72,51 @@ class Topology(_Part):
     def content_hash(self) -> str:
         """SHA-256 (hex) of the canonical value."""
         return sha256(orjson.dumps(self.canonical(), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+    def is_convergence_point(self, name: str, auto_detect: bool = True) -> bool:
+        """Whether paths meet at the node: declared so, or detected."""
+        return name in convergence_nodes(self.canonical(), auto_detect)
+
+
+class NodeInput(_Part):
+    """A node as an object; only the name is needed."""
+
+    name: str
+    kind: Literal["agent", "user", "start", "end"] | None = None
+    is_convergence_point: bool | None = None
+    dispatch: Literal["all", "choose"] | None = None
+    convergence: ConvergencePolicy | None = None
+    memory: MemoryPolicy | None = None
+
+
+class TopologyInput(_Part):
+    """A topology as it may be written on the wire; `agents` and `flows` are other names of `nodes` and `edges`."""
+
+    nodes: list[str | NodeInput] | None = None
+    agents: list[str | NodeInput] | None = None
+    edges: list[str | Edge] | None = None
+    flows: list[str | Edge] | None = None
+    entry: str | list[str] | None = None
+    rules: list[str | dict[str, JSON]] | None = None
+    metadata: dict[str, JSON] | None = None
+
+
+def convergence_nodes(topology: Mapping[str, JSON], auto_detect: bool) -> frozenset[str]:
+    """Names of a canonical topology's convergence nodes: declared, or (an agent) with two ways in that are none out."""
+    into: dict[str, set[str]] = {}
+    onward: dict[str, set[str]] = {}
+    for edge in topology["edges"]:
+        ends = (edge["source"], edge["target"])
+        for a, b in (ends, ends[::-1])[: 1 + bool(edge.get("bidirectional"))]:
+            into.setdefault(b, set()).add(a)
+            onward.setdefault(a, set()).add(b)
+    found = set()
+    for node in topology["nodes"]:
+        name, declared = node["name"], node.get("is_convergence_point")
+        if node.get("kind", "agent") != "agent":
+            continue
+        if declared is None and auto_detect:
+            declared = len(into.get(name, set()) - onward.get(name, set()) - {START, name}) >= 2
+        if declared:
+            found.add(name)
+    return frozenset(found)

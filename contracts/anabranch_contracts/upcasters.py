@@ -1,6 +1,19 @@
-"""From each old schema version to the next: (type, version) -> function of the stored data."""
+"""From the shape of a schema version to the next, by (type, version)."""
 
 from collections.abc import Callable
 from typing import Any
 
-UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+Data = dict[str, Any]
+
+
+def _gained(**fields: Any) -> Callable[[Data], Data]:
+    """The next version has more fields; what was stored before means these values."""
+    return lambda data: {**data, **fields}
+
+
+UPCASTERS: dict[tuple[str, int], Callable[[Data], Data]] = {
+    ("ForkOpened", 1): _gained(returns=False, inherit_memory=False),
+    ("StepFailed", 1): _gained(response=None, started_at=None, finished_at=None, worker=None, usage=None),
+    ("StepRetryScheduled", 1): _gained(request=None),
+}
+"""One function per (type, version) that is no longer written."""

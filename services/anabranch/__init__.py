@@ -5,14 +5,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anabranch.agents.registry import agent
+    from anabranch.client.checkpoints import state_manager
     from anabranch.client.config import ExecutionConfig, StatusConfig
     from anabranch.client.orchestra import Orchestra
+    from anabranch.client.pool import AgentPool
     from anabranch.client.results import OrchestraResult
-    from anabranch_contracts.errors import RateLimited, RecoverableError, TerminalError
+    from anabranch_contracts.config import ConvergencePolicy, RetryPolicy
+    from anabranch_contracts.errors import (
+        CommandRefused,
+        InvalidTopology,
+        InvocationFailed,
+        RateLimited,
+        RecoverableError,
+        TerminalError,
+    )
     from anabranch_contracts.patterns import PatternConfig
     from anabranch_contracts.replies import BranchType
     from anabranch_contracts.reply_builders import (
         ask_user,
+        error_recovery,
         final_response,
         invoke_agent,
         parallel_invoke,
@@ -33,11 +44,15 @@ if TYPE_CHECKING:
     from anabranch_contracts.topology import Edge, Node, Topology
 
 _HOMES = {
-    "anabranch_contracts.errors": ("RateLimited", "RecoverableError", "TerminalError"),
+    "anabranch_contracts.config": ("ConvergencePolicy", "RetryPolicy"),
+    "anabranch_contracts.errors": (
+        "CommandRefused", "InvalidTopology", "InvocationFailed", "RateLimited", "RecoverableError", "TerminalError",
+    ),
     "anabranch_contracts.patterns": ("PatternConfig",),
     "anabranch_contracts.replies": ("BranchType",),
     "anabranch_contracts.reply_builders": (
-        "ask_user", "final_response", "invoke_agent", "parallel_invoke", "retry_later", "terminal_error",
+        "ask_user", "error_recovery", "final_response", "invoke_agent", "parallel_invoke", "retry_later",
+        "terminal_error",
     ),
     "anabranch_contracts.rules": (
         "BudgetRule", "ConditionalRule", "MaxAgentsRule", "MaxBranchesRule", "MaxParallelBranchesRule",
@@ -45,6 +60,8 @@ _HOMES = {
     ),
     "anabranch_contracts.topology": ("Edge", "Node", "Topology"),
     "anabranch.agents.registry": ("agent",),
+    "anabranch.client.checkpoints": ("state_manager",),
+    "anabranch.client.pool": ("AgentPool",),
     "anabranch.client.config": ("ExecutionConfig", "StatusConfig"),
     "anabranch.client.orchestra": ("Orchestra",),
     "anabranch.client.results": ("OrchestraResult",),
@@ -52,12 +69,14 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 - by theme, as one learns them
-    "agent", "Orchestra", "OrchestraResult", "ExecutionConfig", "StatusConfig",
+    "agent", "Orchestra", "OrchestraResult", "ExecutionConfig", "StatusConfig", "ConvergencePolicy", "RetryPolicy",
+    "state_manager", "AgentPool",
     "Topology", "Node", "Edge", "PatternConfig", "BranchType",
-    "invoke_agent", "parallel_invoke", "final_response", "ask_user", "retry_later", "terminal_error",
+    "invoke_agent", "parallel_invoke", "final_response", "ask_user", "retry_later", "error_recovery",
+    "terminal_error",
     "TimeoutRule", "MaxStepsRule", "MaxTurnsRule", "MaxBranchesRule", "MaxParallelBranchesRule", "MaxAgentsRule",
     "MemoryLimitRule", "BudgetRule", "ConditionalRule",
-    "RateLimited", "TerminalError", "RecoverableError",
+    "RateLimited", "TerminalError", "RecoverableError", "InvocationFailed", "CommandRefused", "InvalidTopology",
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from anabranch_contracts.addresses import PARKED_QUEUE
 from tests.simulation.world import World
 
 JSON = Any
-TABLES = ("run_rows", "branch_rows", "step_rows", "convergences", "timers")
+TABLES = ("run_rows", "branch_rows", "step_rows", "convergences", "timers", "user_requests", "checkpoints")
 TIMING = {
     "version", "requested_version", "result_version", "finished_version", "requested_at", "started_at",
     "finished_at", "spawned_at", "opened_at", "fired_at", "due_at", "wait_time", "convergence_wait_time",

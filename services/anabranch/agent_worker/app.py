@@ -17,13 +17,14 @@ from uuid import UUID
 import structlog
 
 from anabranch.agent_worker.steps import Outcome, completed, failed, read_step, result_message, seconds_left
+from anabranch.agent_worker.stops import Stops
 from anabranch.agents.failures import step_error
 from anabranch.agents.invoke import Answer, invoke
 from anabranch.agents.registry import Agent, Registry
 from anabranch.runtime.ports import Delivery, Inbox, Outgoing, Transport, Unavailable
 from anabranch.runtime.reading import Unreadable
 from anabranch.runtime.telemetry import PARKED, STEP_SECONDS, STEPS_RUN
-from anabranch_contracts.addresses import step_queue
+from anabranch_contracts.addresses import STOP_SIGNAL, step_queue
 from anabranch_contracts.messages import StepError, StepRequested
 
 LONGEST_PAUSE = 5.0
@@ -35,6 +36,10 @@ class StepTimeout(Exception):
     """The agent took longer than its step may take."""
 
 
+class Stopped(Exception):
+    """The step is wanted no longer."""
+
+
 @dataclass(slots=True)
 class Job:
     """A step in hand and the deliveries that asked for it."""
@@ -42,6 +47,7 @@ class Job:
     step: StepRequested
     deliveries: list[tuple[Inbox, Delivery]] = field(default_factory=list)
     started: bool = False
+    unwanted: asyncio.Event = field(default_factory=asyncio.Event)
     task: "asyncio.Task[None] | None" = None
 
 
@@ -68,6 +74,7 @@ class Worker:
         self._jobs: dict[Key, Job] = {}
         self._inbox: Inbox | None = None
         self._stopping = False
+        self._stopped = Stops()
         self._defect: BaseException | None = None
         self._leaving: asyncio.Task[None] | None = None
 
@@ -84,6 +91,7 @@ class Worker:
         self.ready.set()
         if self._stopping:
             await self._inbox.stop()
+        listening = asyncio.create_task(self._listen(self._transport))
         try:
             while deliveries := await self._inbox.take(self._concurrency):
                 for delivery in deliveries:
@@ -92,6 +100,8 @@ class Worker:
         except asyncio.CancelledError:
             await self._give_back(list(self._jobs.values()))
             raise
+        finally:
+            listening.cancel()
         if self._defect is not None:
             raise self._defect
 
@@ -100,6 +110,15 @@ class Worker:
         self._stopping = True
         if self._inbox is not None:
             await self._inbox.stop()
+
+    async def _listen(self, transport: Transport) -> None:
+        """Stop what is wanted no longer; signals that are missed cost time, nothing else."""
+        with suppress(Unavailable):
+            async for _, body in transport.listen_signals(STOP_SIGNAL):
+                self._stopped.add(body)
+                for job in self._jobs.values():
+                    if self._stopped.unwanted(job.step):
+                        job.unwanted.set()
 
     async def _accept(self, delivery: Delivery, inbox: Inbox) -> None:
         try:
@@ -119,8 +138,9 @@ class Worker:
     async def _work(self, key: Key, job: Job) -> None:
         async with self._slots:
             job.started = True
-            result = await self._result(job.step, job.deliveries[0][1])
-        await self._publish(result)
+            result = await self._result(job, job.deliveries[0][1])
+        if result is not None:
+            await self._publish(result)
         del self._jobs[key]
         for inbox, delivery in job.deliveries:
             with suppress(Unavailable):  # of a connection that is gone: the step is offered again and found stale
@@ -134,9 +154,14 @@ class Worker:
             self._defect = error
             self._leaving = asyncio.get_running_loop().create_task(self.stop())
 
-    async def _result(self, step: StepRequested, delivery: Delivery) -> Outgoing:
-        began = datetime.now(UTC)
-        outcome = self._refusal(step, delivery) or await self._outcome(step)
+    async def _result(self, job: Job, delivery: Delivery) -> Outgoing | None:
+        """What to publish; nothing of a step that was stopped."""
+        began, step = datetime.now(UTC), job.step
+        try:
+            outcome = self._refusal(step, delivery) or await self._outcome(job)
+        except Stopped:
+            log.info("step stopped", agent=step.agent, step_id=step.step_id, run_id=str(step.run_id))
+            return None
         STEPS_RUN.labels(step.agent, outcome.status).inc()
         STEP_SECONDS.labels(step.agent).observe((datetime.now(UTC) - began).total_seconds())
         return result_message(step, outcome, self.name, began, delivery)
@@ -150,9 +175,14 @@ class Worker:
             return failed(StepError(kind="terminal", type="UnknownAgent", message=f"no agent {step.agent!r} here"))
         return None
 
-    async def _outcome(self, step: StepRequested) -> Outcome:
+    async def _outcome(self, job: Job) -> Outcome:
+        step = job.step
+        if self._stopped.unwanted(step):
+            raise Stopped
         try:
-            return completed(await _bounded(self._agents.resolve(step.agent), step))
+            return completed(await _bounded(self._agents.resolve(step.agent), step, job.unwanted))
+        except Stopped:
+            raise
         except Exception as error:  # whatever an agent raises is its step's outcome
             log.info("step failed", agent=step.agent, step_id=step.step_id, run_id=str(step.run_id), exc_info=error)
             return failed(step_error(error))
@@ -186,20 +216,24 @@ class Worker:
                 await inbox.requeue([delivery])
 
 
-async def _bounded(agent: Agent, step: StepRequested) -> Answer:
-    """The answer within the step's time; an agent that will not be cancelled is left behind."""
+async def _bounded(agent: Agent, step: StepRequested, unwanted: asyncio.Event) -> Answer:
+    """The answer within the step's time, unless it is wanted no longer; who will not be cancelled is left behind."""
     seconds = seconds_left(step)
     if seconds is not None and seconds <= 0:
         raise StepTimeout("the deadline had passed before the step began")
     running = asyncio.create_task(invoke(agent, step))
+    stopping = asyncio.create_task(unwanted.wait())
     try:
-        await asyncio.wait({running}, timeout=seconds)
+        await asyncio.wait({running, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if stopping.done():
+            raise Stopped
         if running.cancelled():
             raise RuntimeError("the agent cancelled itself")
         if not running.done():
             raise StepTimeout(f"the agent took longer than {seconds:g} s")
         return running.result()
     finally:
+        stopping.cancel()
         running.cancel()
         running.add_done_callback(_hush)
 

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from anabranch_contracts.errors import RateLimited, RecoverableError, TerminalError
+from anabranch.agents.calls import NondeterministicAgent
+from anabranch_contracts.errors import InvocationFailed, RateLimited, RecoverableError, TerminalError
 from anabranch_contracts.messages import StepError
 
 BUSY = {
@@ -23,7 +24,7 @@ def step_error(error: BaseException) -> StepError:
     kind, message = type(error).__name__, _message(error)
     if isinstance(error, RateLimited) or _is_busy(error):
         return StepError(kind="rate_limit", type=kind, message=message, retry_after=_retry_after(error))
-    if isinstance(error, TerminalError):
+    if isinstance(error, TerminalError | InvocationFailed | NondeterministicAgent):
         return StepError(kind="terminal", type=kind, message=message)
     if isinstance(error, RecoverableError):
         return StepError(kind="recoverable", type=kind, message=message)

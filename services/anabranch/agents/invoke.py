@@ -5,10 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from anabranch.agents.calls import Suspended
 from anabranch.agents.context import StepContext
 from anabranch.agents.registry import Agent
 from anabranch.agents.threads import in_thread
 from anabranch_contracts.messages import StepRequested, Usage
+from anabranch_contracts.reply_builders import CALLER, Action
 
 JSON = Any
 
@@ -26,14 +28,20 @@ class Answer:
 
 
 async def invoke(agent: Agent, step: StepRequested) -> Answer:
-    """Run one attempt: sync functions in a thread; of an async generator the last item is the reply."""
+    """Run one attempt: sync functions in a thread; of an async generator the last item is the reply.
+
+    An agent that waits for a call of its own is left at that point; the reply asks for the call.
+    """
     ctx = StepContext.of(step)
     positional, named = agent.parameters.fill(step, ctx)
+    CALLER.set(ctx.perform)
     try:
         reply = await _call(agent.function, positional, named)
+    except Suspended:
+        reply = None
     except SystemExit as error:
         raise AgentExited(f"the agent called exit({error.code})") from error
-    return Answer(reply, ctx.usage)
+    return Answer(reply if ctx.calls.waiting is None else ctx.calls.waiting, ctx.usage)
 
 
 async def _call(function: Callable[..., Any], positional: list[JSON], named: dict[str, JSON]) -> Any:
@@ -45,7 +53,8 @@ async def _call(function: Callable[..., Any], positional: list[JSON], named: dic
     reply = await in_thread(lambda: function(*positional, **named))
     if inspect.isasyncgen(reply):
         return await _last(reply)
-    return await reply if inspect.isawaitable(reply) else reply
+    awaited = inspect.isawaitable(reply) and not isinstance(reply, Action)  # an action that is returned is the reply
+    return await reply if awaited else reply
 
 
 async def _last(items: Any) -> Any:

@@ -23,6 +23,12 @@ COMMANDS = {
     "trace": ("anabranch.cli.looking:trace", "Show a run's branches and steps as a tree."),
     "events": ("anabranch.cli.looking:events", "List a run's events."),
     "watch": ("anabranch.cli.looking:watch", "Follow a run live."),
+    "cancel": ("anabranch.cli.controlling:cancel", "End a run, or one branch of it."),
+    "pause": ("anabranch.cli.controlling:pause", "Start nothing new in a run."),
+    "resume": ("anabranch.cli.controlling:resume", "Go on with a paused run."),
+    "fork": ("anabranch.cli.controlling:fork", "Start a new run from another's past."),
+    "inbox": ("anabranch.cli.people:inbox", "List the questions that wait for a person."),
+    "respond": ("anabranch.cli.people:respond", "Answer a question."),
     "recover": ("anabranch.cli.operating:recover", "Publish again what live runs still owe."),
     "migrate": ("anabranch.cli.operating:migrate", "Bring the database to the schema of this release."),
     "doctor": ("anabranch.cli.doctor:doctor", "Check every dependency."),
@@ -33,6 +39,10 @@ COMMANDS = {
 }
 GROUPS = {
     "topology": ("Check or draw a topology file.", {"check": "topology:check", "show": "topology:show"}),
+    "checkpoint": (
+        "Names for versions of a run.",
+        {"create": "controlling:create_checkpoint", "list": "controlling:list_checkpoints"},
+    ),
     "projections": (
         "Compare the SQL tables with the event log, or write them anew.",
         {"verify": "operating:verify", "rebuild": "operating:rebuild"},

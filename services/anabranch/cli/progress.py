@@ -4,8 +4,8 @@ import sys
 import time
 from typing import Any
 
+from anabranch.client.handle import RunHandle
 from anabranch.client.progress import line
-from anabranch.client.session import RunHandle
 
 JSON = Any
 RECENT = 8

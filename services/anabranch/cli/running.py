@@ -40,7 +40,7 @@ def run(
     json: print the result as JSON
     """
     load_modules(agents if agents is not None else load().agents)
-    result = asyncio.run(_run(read_topology(file), _task(task), _object(context), _object(config), json))
+    result = asyncio.run(_run(read_topology(file), as_value(task), as_object(context), as_object(config), json))
     if json:
         as_json({"run_id": result.run_id, "status": result.status, "result": result.final_response,
                  "error": result.error, "metrics": result.metrics})  # fmt: skip
@@ -79,7 +79,7 @@ def submit(file: Path, *, task: str, context: str = "{}", config: str = "{}", js
     settings = load()
     if settings.amqp_url is None:
         raise AnabranchError("submit needs services", hint="set ANABRANCH_AMQP_URL, or use `anabranch run`")
-    body = request(_task(task), read_topology(file), _object(context), _object(config), None)
+    body = request(as_value(task), read_topology(file), as_object(context), as_object(config), None)
 
     async def ask() -> str:
         async with connected(settings) as session:
@@ -92,14 +92,14 @@ def submit(file: Path, *, task: str, context: str = "{}", config: str = "{}", js
     as_json({"run_id": run_id}) if json else print(run_id)
 
 
-def _task(text: str) -> JSON:
+def as_value(text: str) -> JSON:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
 
 
-def _object(text: str) -> dict[str, JSON]:
+def as_object(text: str) -> dict[str, JSON]:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:

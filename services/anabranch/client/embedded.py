@@ -14,6 +14,7 @@ import structlog
 from anabranch.agent_worker.app import Worker
 from anabranch.agents.registry import AGENTS, Registry
 from anabranch.branch_supervisor import app as supervisor
+from anabranch.client.mailbox import take
 from anabranch.client.session import Session
 from anabranch.router import app as router
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
@@ -58,11 +59,15 @@ class Engine:
             supervisor.actor(store, await _connected(broker)),
             Worker(await _connected(broker), self._agents, self._settings.concurrency),
         ]
-        session = Session(await _connected(broker), store.engine)
+        session = Session(await _connected(broker), store.engine, lambda: _connected(broker))
         self._stack.push_async_callback(self._stop)
         self._start(session)
         await recover(store, await _connected(broker))
-        return await self._stack.enter_async_context(session)
+        await self._stack.enter_async_context(session)
+        mailbox = asyncio.create_task(take(store.engine, session))
+        mailbox.add_done_callback(lambda task: _report(task, session))
+        self._stack.callback(mailbox.cancel)
+        return session
 
     def _start(self, session: Session) -> None:
         for service in self._services:

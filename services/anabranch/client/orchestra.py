@@ -4,19 +4,25 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from anabranch.agents.registry import AGENTS
 from anabranch.client.config import ExecutionConfig
+from anabranch.client.handle import RunHandle, close_after
 from anabranch.client.progress import line
 from anabranch.client.results import OrchestraResult
-from anabranch.client.session import RunHandle, Session
+from anabranch.client.session import Session
 from anabranch.domain.intake import check
 from anabranch.runtime.settings import Settings, load
 from anabranch_contracts.config import RunConfig
 from anabranch_contracts.errors import AnabranchError, InvalidTopology
 from anabranch_contracts.notation import parse_topology
+from anabranch_contracts.rules import PYTHON
 from anabranch_contracts.topology import Topology
+
+if TYPE_CHECKING:
+    from anabranch.client.checkpoints import Checkpoint
 
 JSON = Any
 Config = ExecutionConfig | dict[str, JSON] | None
@@ -48,11 +54,17 @@ async def connected(settings: Settings) -> AsyncIterator[Session]:
         return
     from anabranch.runtime.rabbitmq.transport import RabbitTransport
 
-    async with AsyncExitStack() as stack:
-        transport = RabbitTransport(settings.amqp_url, settings.queue_type)
-        stack.push_async_callback(transport.close)
+    broker = settings.amqp_url
+
+    async def connect() -> RabbitTransport:
+        transport = RabbitTransport(broker, settings.queue_type)
         await transport.connect()
-        yield await stack.enter_async_context(Session(transport, _database(settings, stack)))
+        return transport
+
+    async with AsyncExitStack() as stack:
+        transport = await connect()
+        stack.push_async_callback(transport.close)
+        yield await stack.enter_async_context(Session(transport, _database(settings, stack), connect))
 
 
 def _database(settings: Settings, stack: AsyncExitStack) -> Any:
@@ -72,8 +84,10 @@ def request(
     config: Config,
     labels: dict[str, JSON] | None,
 ) -> dict[str, JSON]:
-    """The body of RunRequested."""
+    """The body of RunRequested; raises `InvalidTopology`."""
     canonical = checked(topology, config).canonical()
+    if load().amqp_url is not None:
+        _refuse_python(canonical)
     return {
         "task": task,
         "topology": canonical,
@@ -81,6 +95,14 @@ def request(
         "config": _wire(config),
         "labels": labels or {},
     }
+
+
+def _refuse_python(topology: dict[str, JSON]) -> None:
+    """A callable cannot cross a wire."""
+    named = [r["condition"] for r in topology["rules"] if str(r.get("condition")).startswith(PYTHON)]
+    if named:
+        reason = f"rules: the Python condition {named[0]} cannot cross a wire; write it in CEL, as in 'run.cost < 5'"
+        raise InvalidTopology([reason])
 
 
 def need_agents(body: dict[str, JSON]) -> None:
@@ -139,19 +161,30 @@ class Orchestra:
         """A handle on a run just asked for; its connection closes when the outcome is there."""
         stack = AsyncExitStack()
         handle = await stack.enter_async_context(Orchestra.submitted(task, topology, context, config, labels))
-        closer = asyncio.create_task(_close_after(handle, stack))
-        _closers.add(closer)
-        closer.add_done_callback(_closers.discard)
+        close_after(handle, stack)
         return handle
 
+    @staticmethod
+    async def resume(
+        state: "Checkpoint | UUID | str", topology: Topology | dict[str, JSON] | None = None
+    ) -> OrchestraResult:
+        """Go on to the outcome: from a checkpoint or with another topology as a new run, else the run itself.
 
-_closers: set["asyncio.Task[None]"] = set()
-
-
-async def _close_after(handle: RunHandle, stack: AsyncExitStack) -> None:
-    async with stack:
-        while open_uses := {use for use in handle.uses if not use.done()}:
-            await asyncio.wait(open_uses)
+        A run that is paused is resumed; one that an earlier process left is taken up where it was.
+        """
+        async with connected(load()) as session:
+            if isinstance(state, UUID | str):
+                run_id, at = UUID(str(state)), None
+            else:
+                run_id, at = state.run_id, state.version
+            handle = await session.attach(run_id)
+            if at is None and topology is not None:
+                at = await handle.version()
+            if at is not None:
+                handle = await handle.fork(at, topology)
+            elif await handle.status() == "paused":
+                await handle.resume()
+            return await handle.result()
 
 
 async def _watch(handle: RunHandle, verbosity: int) -> None:

@@ -1,10 +1,23 @@
 """One line for each event worth telling a person."""
 
+from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 JSON = Any
-BRANCHES = {"BranchSpawned", "BranchCompleted", "BranchFailed", "BranchMerged", "BranchConverged"}
+BRANCHES = {
+    "BranchSpawned", "BranchCompleted", "BranchFailed", "BranchCancelled", "BranchMerged", "BranchConverged",
+    "ForkOpened", "ForkSettled", "ForkWaived", "UserInputRequested", "UserInputProvided", "RunPaused", "RunResumed",
+    "RunForked", "RuleApplied",
+}  # fmt: skip
 OUTCOMES = {"RunStarted", "RunRejected", "RunCompleted", "RunFailed", "RunCancelled"}
+
+
+def short(value: JSON) -> str:
+    """A value in a line."""
+    text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    return " ".join(text.split())[:200]
 
 
 def line(event: dict[str, JSON], verbosity: int = 2) -> str | None:
@@ -12,45 +25,54 @@ def line(event: dict[str, JSON], verbosity: int = 2) -> str | None:
     kind, data = event["type"], event["data"]
     if kind not in OUTCOMES | BRANCHES and verbosity < 2:
         return None
-    said = _say(kind, data)
+    said = SAYINGS[kind](data) if kind in SAYINGS else None
     clock = event["recorded_at"].strftime("%H:%M:%S.%f")[:-3]
     return f"{clock}  {said}" if said is not None else None
 
 
-def _say(kind: str, d: dict[str, JSON]) -> str | None:
-    match kind:
-        case "RunStarted":
-            return "run started"
-        case "BranchSpawned":
-            return f"+ {d['branch_id']}  starts at {d['agent']}"
-        case "StepRequested":
-            again = f", attempt {d['attempt']}" if d["attempt"] > 1 else ""
-            return f"  {d['branch_id']}  {d['agent']}: step {d['step_number']}{again}"
-        case "StepCompleted":
-            return f"  {d['branch_id']}  {d['agent']}: {d['action']}"
-        case "StepRejected":
-            return f"! {d['branch_id']}  {d['agent']}: reply not accepted: {d['reason'][:160]}"
-        case "StepFailed":
-            return f"! {d['branch_id']}  {d['agent']}: {d['error']['type']}: {d['error']['message'][:160]}"
-        case "StepRetryScheduled":
-            return f"  {d['branch_id']}  tries again at {d['due_at'][11:23]}"
-        case "ForkOpened":
-            return f"< {d['branch_id']}  {d['node']} invokes {d['invocations']} in parallel"
-        case "ForkSettled":
-            return f"> {d['branch_id']}  {d['arrived']} came back, {d['failed']} failed: {d['outcome']}"
-        case "BranchParked":
-            return f"  {d['branch_id']}  waits at {d['node']}"
-        case "BranchConverged":
-            return f"> {len(d['tokens'])} converge at {d['node']}, {d['into_branch_id']} goes on"
-        case "BranchCompleted":
-            return f"- {d['branch_id']}  done at {d['agent']}"
-        case "BranchFailed":
-            return f"! {d['branch_id']}  failed at {d['agent']}: {d['error']['message'][:160]}"
-        case "RunCompleted":
-            return "run completed"
-        case "RunFailed":
-            return f"run failed: {d['error']['message'][:300]}"
-        case "RunRejected":
-            return "run rejected: " + "; ".join(d["errors"])[:1000]
-        case _:
-            return None
+def _asks(d: JSON) -> str:
+    if d["kind"] == "notice":
+        return f"! {short(d['prompt'])}"
+    wanted = f" one of {short(d['choices'])}" if d.get("choices") else ""
+    asking = f"? {d['agent'] or 'the run'} asks: {short(d['prompt'])}{wanted}"
+    return f"{asking}\n{' ' * 16}anabranch respond {d['request_id']} VALUE"
+
+
+def _step(d: JSON) -> str:
+    again = f", attempt {d['attempt']}" if d["attempt"] > 1 else ""
+    return f"  {d['branch_id']}  {d['agent']}: step {d['step_number']}{again}"
+
+
+SAYINGS: dict[str, Callable[[JSON], str]] = {
+    "RunStarted": lambda d: "run started",
+    "RunForked": lambda d: f"run forked from {d['source']} at version {d['at_version']}",
+    "RunPaused": lambda d: f"run paused: {d['reason'][:160]}",
+    "RunResumed": lambda d: "run goes on",
+    "RunCompleted": lambda d: "run completed",
+    "RunFailed": lambda d: f"run failed: {d['error']['message'][:300]}",
+    "RunCancelled": lambda d: f"run cancelled: {d['reason'][:160]}",
+    "RunRejected": lambda d: "run rejected: " + "; ".join(d["errors"])[:1000],
+    "RuleApplied": lambda d: f"! {d['type']}: {d['reason'][:160]}",
+    "CheckpointCreated": lambda d: f"  checkpoint {d['name']!r} at version {d['version']}",
+    "BranchSpawned": lambda d: f"+ {d['branch_id']}  starts at {d['agent']}",
+    "BranchHeld": lambda d: f"  {d['branch_id']}  waits for admission at {d['agent']}",
+    "BranchParked": lambda d: f"  {d['branch_id']}  waits at {d['node']}",
+    "BranchCompleted": lambda d: f"- {d['branch_id']}  done at {d['agent']}",
+    "BranchCancelled": lambda d: f"- {d['branch_id']}  cancelled: {d['reason'][:160]}",
+    "BranchFailed": lambda d: f"! {d['branch_id']}  failed at {d['agent']}: {d['error']['message'][:160]}",
+    "StepRequested": _step,
+    "StepCompleted": lambda d: f"  {d['branch_id']}  {d['agent']}: {d['action']}",
+    "StepSuspended": lambda d: f"  {d['branch_id']}  {d['agent']} calls {', '.join(d['call']['of'][:8])}",
+    "StepRejected": lambda d: f"! {d['branch_id']}  {d['agent']}: reply not accepted: {d['reason'][:160]}",
+    "StepFailed": lambda d: f"! {d['branch_id']}  {d['agent']}: {d['error']['type']}: {d['error']['message'][:160]}",
+    "StepRetryScheduled": lambda d: f"  {d['branch_id']}  tries again at {d['due_at'][11:23]}",
+    "ForkOpened": lambda d: f"< {d['branch_id']}  {d['node']} invokes {d['invocations']} in parallel",
+    "ForkWaived": lambda d: f"> fork {d['fork_id'] or 'of the run'} goes on with what is there ({d['reason']})",
+    "ForkSettled": lambda d: f"> {d['branch_id']}  {d['arrived']} came back, {d['failed']} failed: {d['outcome']}",
+    "BranchConverged": lambda d: (
+        f"> {len(d['tokens'])} converge at {d['node']} after {d['wait_time']:.2f} s, {d['into_branch_id']} goes on"
+    ),
+    "UserInputRequested": _asks,
+    "UserInputProvided": lambda d: f"  {d['branch_id'] or 'the run'}  answered by {d['by']}: {short(d['value'])}",
+}
+"""How each event is told, by its type; what is not here is told by others."""

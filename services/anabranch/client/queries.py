@@ -21,6 +21,20 @@ WAITING = """SELECT agent, count(*)::integer AS steps, min(requested_at) AS sinc
 WHERE status = 'requested' GROUP BY agent ORDER BY agent"""
 FIND = "SELECT run_id FROM anabranch.run_rows WHERE run_id::text LIKE $1 || '%' ORDER BY run_id LIMIT 2"
 
+_INBOX = """SELECT request_id, run_id, branch_id, agent, kind, prompt, choices, schema, requested_at
+FROM anabranch.user_requests WHERE status = 'open'"""
+INBOX = f"{_INBOX} ORDER BY requested_at, request_id LIMIT $1::integer"
+INBOX_OF_RUN = f"{_INBOX} AND run_id = $1 ORDER BY requested_at, request_id"
+REQUEST = """SELECT run_id, request_id, kind, status, prompt, choices FROM anabranch.user_requests
+WHERE request_id::text LIKE $1 || '%' ORDER BY (status = 'open') DESC, requested_at LIMIT 3"""
+CHECKPOINTS = "SELECT * FROM anabranch.checkpoints WHERE run_id = $1 ORDER BY version, created_at"
+CHECKPOINT = "SELECT * FROM anabranch.checkpoints WHERE checkpoint_id = $1"
+CHECKPOINT_NAMED = "SELECT * FROM anabranch.checkpoints WHERE run_id = $1 AND name = $2"
+OF_SESSION = """SELECT run_id FROM anabranch.runs WHERE run_id::text = $1 OR context->>'session_id' = $1
+ORDER BY requested_at DESC LIMIT 1"""
+TERMINAL = ("completed", "failed", "cancelled", "rejected")
+METRICS = ("total_steps", "branch_count", "parallel_branches", "convergence_wait_time", "total_duration")
+
 
 async def rows(engine: AsyncEngine, statement: str, *parameters: Any) -> list[Row]:
     """All rows of one of the statements above."""
@@ -33,3 +47,12 @@ async def run(engine: AsyncEngine, run_id: UUID) -> Row | None:
     """One run, or None."""
     found = await rows(engine, RUN, run_id)
     return found[0] if found else None
+
+
+async def outcome(engine: AsyncEngine, run_id: UUID) -> Row | None:
+    """What the terminal message of a run says; None while it is not over."""
+    row = await run(engine, run_id)
+    if row is None or row["status"] not in TERMINAL:
+        return None
+    body = {name: row[name] for name in ("status", "result", "result_count", "error")}
+    return {"run_id": str(run_id), **body, "metrics": {name: row[name] for name in METRICS}}

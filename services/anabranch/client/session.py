@@ -1,80 +1,170 @@
-"""One client's connection: publishes requests, hands each outcome to who waits for it."""
+"""One client's connection: publishes requests and commands, hands each answer and outcome to who waits for it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
 
-from anabranch.client.results import BranchResult, OrchestraResult, branch_results, from_message
+from anabranch.client.handle import RunHandle
+from anabranch.client.results import BranchResult, branch_results
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Inbox, Outgoing, Transport
-from anabranch_contracts.errors import AnabranchError
+from anabranch_contracts.errors import AnabranchError, CommandRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 JSON = Any
+Waiter = "asyncio.Future[dict[str, JSON]]"
 POLL_SECONDS = 0.1
 
 
 class Session:
-    """Submits runs over a connected transport; `database` (optional) answers questions about them."""
+    """Submits and commands runs over a connected transport; `database` (optional) answers questions about them."""
 
-    def __init__(self, transport: Transport, database: "AsyncEngine | None" = None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        database: "AsyncEngine | None" = None,
+        connect: Callable[[], Awaitable[Transport]] | None = None,
+    ) -> None:
+        self._connect = connect
         self.database = database
+        self.closed = False
         self._transport = transport
-        self._waiting: dict[str, asyncio.Future[dict[str, JSON]]] = {}
+        self._outcomes: dict[str, asyncio.Future[dict[str, JSON]]] = {}
+        self._answers: dict[str, asyncio.Future[dict[str, JSON]]] = {}
         self._queue = ""
         self._inbox: Inbox | None = None
-        self._listener: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
 
     async def __aenter__(self) -> "Session":
         self._queue = await self._transport.declare_reply_queue()
         self._inbox = await self._transport.consume([self._queue], 1000)
-        self._listener = asyncio.create_task(self._listen(self._inbox))
+        self._tasks.add(asyncio.create_task(self._listen(self._inbox)))
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.closed = True
         if self._inbox is not None:
             await self._inbox.stop()
-        if self._listener is not None:
-            self._listener.cancel()
+        for task in self._tasks:
+            task.cancel()
             with suppress(asyncio.CancelledError, Exception):
-                await self._listener
+                await task
 
     async def _listen(self, inbox: Inbox) -> None:
         try:
             while deliveries := await inbox.take(1000):
                 for delivery in deliveries:
-                    waiter = self._waiting.get(delivery.correlation_id or "")
-                    if waiter is not None and not waiter.done():
-                        waiter.set_result(orjson.loads(delivery.body))
+                    self._hand_over(delivery.correlation_id or "", orjson.loads(delivery.body))
                 await inbox.ack(deliveries)
         except Exception as error:
             self.fail(error)
 
+    def _hand_over(self, correlation: str, body: dict[str, JSON]) -> None:
+        waiter = (self._answers if "accepted" in body else self._outcomes).get(correlation)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(body)
+
     def fail(self, error: BaseException) -> None:
         """Nobody will answer any more: tell all who wait."""
         self._failure = error
-        for waiter in self._waiting.values():
+        for waiter in [*self._outcomes.values(), *self._answers.values()]:
             if not waiter.done():
                 waiter.set_exception(error)
 
-    async def submit(self, request: dict[str, JSON]) -> "RunHandle":
-        """Publish the request; its `run_id` (made here if absent) makes it safe to repeat."""
-        run_id = str(request.get("run_id") or uuid7())
-        waiter: asyncio.Future[dict[str, JSON]] = asyncio.get_running_loop().create_future()
-        self._waiting[run_id] = waiter
-        body = orjson.dumps({**request, "run_id": run_id})
-        message = Outgoing("run.requested", body, uuid7(), "RunRequested", run_id, reply_to=self._queue)
+    async def _send(
+        self, key: str, body: dict[str, JSON], kind: str, correlation: str, identity: UUID | None = None
+    ) -> None:
+        message = Outgoing(key, orjson.dumps(body), identity or uuid7(), kind, correlation, reply_to=self._queue)
         await self._transport.publish([message])
         if self._failure is not None:
             raise self._failure
-        return RunHandle(UUID(run_id), self, waiter)
+
+    async def submit(self, request: dict[str, JSON]) -> RunHandle:
+        """Publish the request; its `run_id` (made here if absent) makes it safe to repeat."""
+        run_id = str(request.get("run_id") or uuid7())
+        outcome = self._outcomes[run_id] = asyncio.get_running_loop().create_future()
+        await self._send("run.requested", {**request, "run_id": run_id}, "RunRequested", run_id)
+        return RunHandle(UUID(run_id), self, outcome)
+
+    async def command(
+        self, key: str, body: dict[str, JSON], correlation: str | None = None, identity: UUID | None = None
+    ) -> None:
+        """Tell a run something and wait until it is accepted; raises `CommandRefused` with the reason.
+
+        The same `identity` (message id) twice is one command.
+        """
+        identity = identity or uuid7()
+        correlation = correlation or str(identity)
+        with self._awaiting_answer(correlation) as waiter:
+            await self._send(key, body, "", correlation, identity)
+            answer = await waiter
+        if not answer["accepted"]:
+            raise CommandRefused(answer["reason"])
+
+    @contextmanager
+    def _awaiting_answer(self, correlation: str) -> "Iterator[asyncio.Future[dict[str, JSON]]]":
+        self._answers[correlation] = asyncio.get_running_loop().create_future()
+        try:
+            yield self._answers[correlation]
+        finally:
+            del self._answers[correlation]
+
+    async def fork(self, body: dict[str, JSON]) -> RunHandle:
+        """Start a run from another's past; raises `CommandRefused`."""
+        run_id = str(body.get("new_run_id") or uuid7())
+        outcome = self._outcomes[run_id] = asyncio.get_running_loop().create_future()
+        try:
+            await self.command("run.fork", {**body, "new_run_id": run_id}, run_id)
+        except CommandRefused:
+            del self._outcomes[run_id]
+            raise
+        return RunHandle(UUID(run_id), self, outcome)
+
+    async def attach(self, run_id: UUID) -> RunHandle:
+        """A handle on a run that somebody asked for before; raises `AnabranchError` for one that is not known."""
+        from anabranch.client import queries
+
+        if await queries.run(self.needed_database(), run_id) is None:
+            raise AnabranchError(f"run {run_id} is not known", hint="`anabranch runs` lists them")
+        outcome: asyncio.Future[dict[str, JSON]] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._follow(run_id, outcome))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return RunHandle(run_id, self, outcome)
+
+    async def _follow(self, run_id: UUID, outcome: "asyncio.Future[dict[str, JSON]]") -> None:
+        """Look at the run until it is over: its outcome message goes to who asked for it, not to us."""
+        from anabranch.client import queries
+
+        try:
+            body = None
+            while body is None:
+                await asyncio.wait({outcome}, timeout=POLL_SECONDS)  # a row of another process gives no signal
+                body = await queries.outcome(self.needed_database(), run_id)
+            outcome.set_result(body)
+        except Exception as error:
+            outcome.set_exception(error)
+
+    def needed_database(self) -> "AsyncEngine":
+        """The database; raises `AnabranchError` where there is none to ask."""
+        if self.database is None:
+            raise AnabranchError("no database to ask", hint="set ANABRANCH_DATABASE_URL")
+        return self.database
+
+    async def another_transport(self) -> Transport:
+        """One more connection to the same broker, for who closes it."""
+        if self._connect is None:
+            raise AnabranchError("this session cannot open another connection")
+        return await self._connect()
 
     async def branches(self, run_id: UUID) -> list[BranchResult]:
         """The run's branches with their traces; nothing where there is no database to ask."""
@@ -85,52 +175,16 @@ class Session:
         branches = await queries.rows(self.database, queries.BRANCHES, run_id)
         return branch_results(branches, await queries.rows(self.database, queries.STEPS, run_id))
 
-
-class RunHandle:
-    """A run that was asked for; `uses` are what still needs its connection."""
-
-    def __init__(self, run_id: UUID, session: Session, outcome: "asyncio.Future[dict[str, JSON]]") -> None:
-        self.run_id = run_id
-        self.session = session
-        self.outcome = outcome
-        self.uses: set[asyncio.Future[Any]] = {asyncio.ensure_future(self._final())}
-        (self._result,) = self.uses
-
-    async def _final(self) -> OrchestraResult:
-        body = await self.outcome
-        return from_message(body, await self.session.branches(self.run_id))
-
-    async def result(self) -> OrchestraResult:
-        """Wait for the outcome."""
-        result: OrchestraResult = await asyncio.shield(self._result)
-        return result
-
-    async def status(self) -> str:
-        """The run's status now; `requested` while the router has not seen it."""
+    async def events(self, run_id: UUID, over: "asyncio.Future[Any]") -> AsyncIterator[dict[str, JSON]]:
+        """The run's events as they are recorded, until `over` is done and all were told."""
         from anabranch.client import queries
 
-        row = await queries.run(self._database(), self.run_id)
-        return str(row["status"]) if row else "requested"
-
-    def _database(self) -> "AsyncEngine":
-        if self.session.database is None:
-            raise AnabranchError("no database to ask", hint="set ANABRANCH_DATABASE_URL")
-        return self.session.database
-
-    async def events(self) -> AsyncIterator[dict[str, JSON]]:
-        """The run's events as they are recorded, from the first to the last."""
-        from anabranch.client import queries
-
-        version, reading = 0, asyncio.get_running_loop().create_future()
-        self.uses.add(reading)
-        try:
-            while True:
-                over = self.outcome.done()  # read once more after the end, then stop
-                for row in await queries.rows(self._database(), queries.EVENTS, self.run_id, version):
-                    version = row["version"]
-                    yield row
-                if over:
-                    return
-                await asyncio.wait({self.outcome}, timeout=POLL_SECONDS)
-        finally:
-            reading.cancel()
+        version = 0
+        while True:
+            last = over.done()  # read once more after the end, then stop
+            for row in await queries.rows(self.needed_database(), queries.EVENTS, run_id, version):
+                version = row["version"]
+                yield row
+            if last:
+                return
+            await asyncio.wait({over}, timeout=POLL_SECONDS)

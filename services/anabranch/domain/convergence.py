@@ -65,7 +65,8 @@ def _continuation(state: RunState, node: str, fork: Fork, tokens: list[Token]) -
         return "token", tokens[0].id, tokens[0].order
     place, firing = state.graph.index[node], state.firings.get(node, 0) + 1
     prefix = f"{fork.id}." if fork.id != ROOT else ""
-    return "new", f"{prefix}c{place}.{firing}", [*_base(state, fork), 1, place, firing]
+    epoch = f"v{state.epoch}" if state.epoch else ""  # another topology's places would name other nodes
+    return "new", f"{prefix}c{place}{epoch}.{firing}", [*_base(state, fork), 1, place, firing]
 
 
 def _base(state: RunState, fork: Fork) -> Order:
@@ -87,7 +88,7 @@ def deepest_common_fork(state: RunState, tokens: Iterable[Token]) -> Fork:
 
 
 def came_whole(state: RunState, fork: Fork, node: str, tokens: Iterable[Token]) -> bool:
-    """Rule 1: every token the fork ever had is here, waits for inner forks that are, or failed on the way."""
+    """Rule 1: every token the fork ever had is here, waits for inner forks that are, or ended on the way."""
     here: dict[str, int] = {}
     for token in tokens:
         count(here, token.fork_id, 1)
@@ -108,5 +109,5 @@ def _covered(state: RunState, fork: Fork, node: str, here: int) -> bool:
     if fork.unmet or fork.arrivals:
         return False
     graph = state.graph
-    failed_on_the_way = sum(n for at, n in fork.failed_at.items() if graph.reaches(at, node))
-    return here + failed_on_the_way == fork.ever
+    ended_on_the_way = sum(n for at, n in fork.ended_at.items() if graph.reaches(at, node))
+    return here + ended_on_the_way == fork.ever

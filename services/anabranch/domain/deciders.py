@@ -5,12 +5,13 @@ A decider is a value with three questions: which messages are its own, is this o
 
 from typing import Protocol
 
-from anabranch.domain import intake, routing, supervision
+from anabranch.domain import answering, control, forking, intake, routing, supervision
 from anabranch.domain.state import RunState
 from anabranch.domain.turn import Refused, Turn
 from anabranch_contracts import messages as m
 
-Input = intake.Request | m.StepCompleted | m.StepFailed | m.BranchNews | m.RecoverRun
+Command = m.UserInputProvided | m.CancelRun | m.PauseRun | m.ResumeRun | m.CheckpointRun
+Input = intake.Request | forking.Fork | m.StepCompleted | m.StepFailed | m.BranchNews | m.RecoverRun | Command
 
 
 class Decider(Protocol):
@@ -23,7 +24,7 @@ class Decider(Protocol):
         ...
 
     def decide(self, turn: Turn, message: Input) -> None:
-        """Record what the message leads to; raises `Refused` with a reason for its sender."""
+        """Record what the message leads to; raises `Refused`, with nothing recorded, for its sender."""
         ...
 
 
@@ -61,18 +62,45 @@ class Router:
 
 
 class Supervisor:
-    """Admission, failure, convergence and the end of runs."""
+    """Admission, failure, people, control, convergence and the end of runs."""
 
     actor = "supervisor"
 
     def stale(self, state: RunState, message: Input) -> bool:
-        return isinstance(message, m.StepFailed) and not is_new(state) and not routing.expects(state, message)
+        match message:
+            case m.StepFailed():
+                return not is_new(state) and not routing.expects(state, message)
+            case forking.Fork() | m.UserInputProvided() | m.CheckpointRun():
+                return not is_new(state)
+            case m.CancelRun() | m.PauseRun() | m.ResumeRun():
+                return not is_new(state)  # the same command again could undo what another did since
+            case _:
+                return False
 
     def decide(self, turn: Turn, message: Input) -> None:
-        if is_new(turn.state):
+        if isinstance(message, forking.Fork):
+            forking.fork(turn, message) if is_new(turn.state) else forking.known(turn.state, message)
+        elif is_new(turn.state):
             raise Refused(f"run {turn.state.run_id} is unknown")
-        if isinstance(message, m.StepFailed):
-            supervision.take_failure(turn, message)
-        elif not isinstance(message, m.BranchNews | m.RecoverRun):
-            raise Refused("the supervisor does not take this message")
+        else:
+            self._decide(turn, message)
         supervision.tend(turn)
+
+    def _decide(self, turn: Turn, message: Input) -> None:
+        match message:
+            case m.StepFailed():
+                supervision.take_failure(turn, message)
+            case m.UserInputProvided():
+                answering.take_answer(turn, message)
+            case m.CancelRun():
+                control.cancel(turn, message)
+            case m.PauseRun():
+                control.pause(turn, message)
+            case m.ResumeRun():
+                control.resume(turn)
+            case m.CheckpointRun():
+                control.checkpoint(turn, message)
+            case m.BranchNews() | m.RecoverRun():
+                pass  # only to be tended
+            case _:
+                raise Refused("the supervisor does not take this message")

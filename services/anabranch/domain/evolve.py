@@ -7,7 +7,7 @@ recorded has happened. The state is moved in place and handed back; whoever fold
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from anabranch.domain.evolving import branches, forks, runs, steps
+from anabranch.domain.evolving import branches, forks, people, runs, steps
 from anabranch.domain.recorded import Recorded
 from anabranch.domain.state import RunState
 from anabranch_contracts import events as e
@@ -22,23 +22,36 @@ def fold(recorded: Iterable[Recorded], state: RunState | None = None) -> RunStat
 
 def evolve(state: RunState, recorded: Recorded) -> RunState:
     """Apply one event, in place."""
-    state.version = recorded.version
-    _TABLE[type(recorded.event)](state, recorded.event, recorded.at.isoformat())
+    state.version, state.at = recorded.version, recorded.at.isoformat()
+    _TABLE[type(recorded.event)](state, recorded.event, state.at)
     return state
 
 
 _TABLE: dict[type, Callable[[RunState, Any, str], None]] = {
     e.RunStarted: runs.run_started,
     e.RunRejected: runs.run_rejected,
+    e.RunForked: runs.run_forked,
+    e.RunPaused: runs.run_paused,
+    e.RunResumed: runs.run_resumed,
+    e.CheckpointCreated: runs.checkpoint_created,
+    e.RuleApplied: runs.rule_applied,
     e.BranchSpawned: branches.branch_spawned,
+    e.BranchHeld: branches.branch_held,
     e.StepRequested: steps.step_requested,
     e.StepCompleted: steps.step_completed,
+    e.StepSuspended: steps.step_suspended,
+    e.StepSkipped: steps.step_skipped,
     e.StepRejected: steps.step_rejected,
     e.StepFailed: steps.step_failed,
     e.StepRetryScheduled: steps.retry_scheduled,
     e.StepResultDiscarded: steps.discarded,
     e.ForkOpened: forks.fork_opened,
     e.ContributionParked: forks.contribution_parked,
+    e.ContributionCancelled: forks.contribution_cancelled,
+    e.ForkWaived: forks.fork_waived,
+    e.FailuresRetried: forks.failures_retried,
+    e.UserInputRequested: people.requested,
+    e.UserInputProvided: people.provided,
     e.BranchParked: forks.branch_parked,
     e.ResultDelivered: branches.result_delivered,
     e.BranchCompleted: branches.branch_completed,

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-START, END, USER = "Start", "End", "User"
+from anabranch.domain.rules import Rules
+from anabranch_contracts.topology import END, START, convergence_nodes
+
+__all__ = ["END", "START", "Graph", "components", "graph_of"]
 
 
 class Graph:
@@ -24,18 +27,24 @@ class Graph:
         self.successors: dict[str, list[str]] = {name: [] for name in self.names}
         self.predecessors: dict[str, list[str]] = {name: [] for name in self.names}
         self.conversational: set[tuple[str, str]] = set()
+        self.conditions: dict[tuple[str, str], str] = {}
         for edge in topology["edges"]:
             self._connect(edge)
         self.successor_sets = {name: frozenset(to) for name, to in self.successors.items()}
         self.entries = self._entries(topology)
         self._reachability()
-        self.convergence = frozenset(n for n in self.names if self._converges(n, auto_detect))
+        self.convergence = convergence_nodes(topology, auto_detect)
+        self.declared_policies = [n for n in self.names if n in self.convergence and self.node[n].get("convergence")]
+        self.rules = Rules(topology["rules"])
 
     def _connect(self, edge: Mapping[str, Any]) -> None:
         a, b = edge["source"], edge["target"]
-        self._arrow(a, b)
-        if edge.get("bidirectional"):
-            self._arrow(b, a)
+        pairs = [(a, b), (b, a)][: 1 + (bool(edge.get("bidirectional")) and a != b)]
+        for pair in pairs:
+            self._arrow(*pair)
+            if edge.get("condition"):
+                self.conditions[pair] = edge["condition"]
+        if len(pairs) > 1:
             self.conversational |= {(a, b), (b, a)}
 
     def _arrow(self, a: str, b: str) -> None:
@@ -56,16 +65,6 @@ class Graph:
     def is_user(self, name: str) -> bool:
         """Whether a person sits at the node."""
         return self.node[name].get("kind") == "user"
-
-    def _converges(self, name: str, auto_detect: bool) -> bool:
-        node = self.node[name]
-        if node.get("kind", "agent") != "agent":
-            return False
-        declared = node.get("is_convergence_point")
-        if declared is not None or not auto_detect:
-            return bool(declared)
-        onward = set(self.successors[name]) | {START, name}
-        return len(set(self.predecessors[name]) - onward) >= 2
 
     def _reachability(self) -> None:
         component = components(self.names, self.predecessors)
@@ -89,6 +88,16 @@ class Graph:
     def reaches(self, source: str, target: str) -> bool:
         """Whether a path of one or more edges leads from `source` to `target`."""
         return bool(self.into[target] >> self.index[source] & 1)
+
+    @property
+    def user(self) -> str | None:
+        """The node of a person, if the topology has one."""
+        return next((n for n in self.names if self.is_user(n)), None)
+
+    def answers_to(self, user: str, asking: str) -> str | None:
+        """Where an answer given at `user` goes: back to who asked, else on to the sole successor."""
+        onward = self.successors[user]
+        return asking if asking in onward else onward[0] if len(onward) == 1 else None
 
     def dispatches(self, name: str) -> bool:
         """Whether content of this node forks to all successors."""

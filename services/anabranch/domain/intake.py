@@ -9,8 +9,10 @@ from uuid import UUID
 import orjson
 from pydantic import ValidationError
 
+from anabranch.domain.conditions import wrong_with
 from anabranch.domain.graph import Graph
 from anabranch.domain.state import ROOT, RunState
+from anabranch.domain.stepping import too_many_branches
 from anabranch.domain.turn import Refused, Turn
 from anabranch_contracts.config import RunConfig, parse_config
 from anabranch_contracts.events import BranchSpawned, RunRejected, RunStarted
@@ -19,7 +21,6 @@ from anabranch_contracts.notation import parse_topology
 from anabranch_contracts.topology import Topology
 
 JSON = Any
-SERVED_RULES = frozenset({"MaxStepsRule"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,51 +78,56 @@ def _start(turn: Turn, request: Request, asked: RunRequested, topology: Topology
             topology=topology.canonical(),
             topology_hash=topology.content_hash(),
             context=asked.context,
-            config=_bounded(config, topology),
+            config=config.model_dump(mode="json"),
             labels=asked.labels,
             request_hash=request.content_hash(),
             reply_to=request.reply_to,
             reply_correlation=request.reply_correlation,
         )
     )
-    for i, entry in enumerate(turn.state.graph.entries):
+    entries = turn.state.graph.entries
+    if too_many_branches(turn, len(entries)):
+        return
+    for i, entry in enumerate(entries):
         turn.record(BranchSpawned(f"b{i}", None, ROOT, [0, i], entry))
 
 
-def _bounded(config: RunConfig, topology: Topology) -> dict[str, JSON]:
-    """The configuration in force: the topology's rules narrow it."""
-    values: dict[str, JSON] = config.model_dump(mode="json")
-    for rule in topology.canonical()["rules"]:
-        if rule["type"] == "MaxStepsRule":
-            values["max_steps"] = min(values["max_steps"], rule["max_steps"])
-    return values
-
-
 def check(topology: Topology, config: RunConfig) -> list[str]:
-    """What is wrong with a well-formed topology: nodes nobody reaches, no entry, parts not served yet."""
-    graph = Graph(topology.canonical(), config.auto_detect_convergence)
+    """What is wrong with a well-formed topology: nodes nobody reaches, no entry, conditions that cannot be used."""
+    canonical = topology.canonical()
+    graph = Graph(canonical, config.auto_detect_convergence)
     if not graph.entries:
         return ["topology: no agent can start; add an agent node without incoming edges, or name an `entry`"]
     lost = [
         f"topology: no entry reaches node {name!r}; add an edge to it, name it in `entry`, or remove it"
         for name in graph.unreachable()
     ]
-    return lost + _unserved(topology.canonical(), config)
+    return lost + _too_many(graph) + _unanswerable(graph) + _conditions(canonical)
 
 
-def _unserved(topology: Mapping[str, JSON], config: RunConfig) -> list[str]:
-    """Parts of the interface that this version understands but does not carry out: refused, never ignored."""
-    found = [f"node {n['name']!r}: people (kind user)" for n in topology["nodes"] if n["kind"] == "user"]
-    found += [f"edge {x['source']} -> {x['target']}: condition" for x in topology["edges"] if x.get("condition")]
-    found += [f"rule {r['type']}" for r in topology["rules"] if r["type"] not in SERVED_RULES]
-    policies = [("config.convergence", config.convergence.model_dump(mode="json"))]
-    policies += [(f"node {n['name']!r}: convergence", n["convergence"] or {}) for n in topology["nodes"]]
-    found += [f"{where}.{what}" for where, policy in policies for what in _unserved_policy(policy)]
-    if config.run_timeout is not None:
-        found.append("config.run_timeout")
-    return [f"{what} is not served by this version; leave it out" for what in found]
+def _too_many(graph: Graph) -> list[str]:
+    agents = sum(node.get("kind", "agent") == "agent" for node in graph.node.values())
+    most = graph.rules.agents
+    return [f"rule MaxAgentsRule: {agents} agents, max_agents = {most}"] if most is not None and agents > most else []
 
 
-def _unserved_policy(policy: Mapping[str, JSON]) -> list[str]:
-    wanted = [k for k in ("eager", "fail_fast", "timeout") if policy.get(k)]
-    return wanted + (["on_insufficient = user"] if policy.get("on_insufficient") == "user" else [])
+def _unanswerable(graph: Graph) -> list[str]:
+    """Who asks a person must be answered: the way back is an edge to who asks, or the only one there is."""
+    return [
+        f"topology: an answer to {asking!r} has several ways on from {user!r}; add an edge {user} -> {asking}"
+        for user in graph.names
+        if graph.is_user(user)
+        for asking in graph.predecessors[user]
+        if graph.answers_to(user, asking) is None
+    ]
+
+
+def _conditions(topology: Mapping[str, JSON]) -> list[str]:
+    found = [(f"edge {x['source']} -> {x['target']}", x["condition"]) for x in topology["edges"] if x.get("condition")]
+    found += [
+        (f"rules: ConditionalRule {i}", r["condition"])
+        for i, r in enumerate(topology["rules"])
+        if r["type"] == "ConditionalRule"
+    ]
+    judged = [(where, wrong_with(condition)) for where, condition in found]
+    return [f"topology: {where}: condition {why}" for where, why in judged if why is not None]

@@ -14,7 +14,8 @@ def window(state: RunState, agent: str) -> int:
     retention = policy.get("retention", "last_n")
     if retention == "none":
         return 0
-    limit = int(policy.get("max_messages") or state.config.get("max_messages", 100))
+    bounds = (policy.get("max_messages"), state.graph.rules.messages, state.config.get("max_messages", 100))
+    limit = min(b for b in bounds if b is not None)
     return min(limit, 2) if retention == "single_step" else limit
 
 

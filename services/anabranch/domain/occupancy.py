@@ -1,12 +1,15 @@
 """Where the tokens of a run are, counted so that "may node Y fire?" never walks over branches.
 
-Three counters: `active[X]` tokens that run at X; `waiting[X]` owners that wait at X for their fork;
+Three counters of places: `active[X]` tokens that run at X; `waiting[X]` owners that wait at X for their fork;
 `waiting_held[X][Y]` those of them whose fork holds something parked at Y, directly or through inner forks:
-these do not keep Y from firing. Parking walks up the enclosing forks once: O(depth).
+these do not keep Y from firing. Parking walks up the enclosing forks once: O(depth). Two counters of what the
+run is at, `busy` and `asking`, also for each fork that a clock runs for: they stop the clocks while only people
+are waited for.
 """
 
 from collections.abc import Iterator
 
+from anabranch.domain.clocks import RUN_TIMER, fork_timer, sync
 from anabranch.domain.state import Branch, Fork, RunState, Token
 
 
@@ -38,9 +41,49 @@ def hold(state: RunState, token: Token, change: int) -> None:
             count(state.waiting_held.setdefault(fork.node, {}), token.node, 1 if after else -1)
 
 
+def work(state: RunState, fork_id: str, busy: int, asking: int = 0) -> None:
+    """Count branches of a fork that are at work, or that wait for a person; clocks around stop and go with it."""
+    state.busy += busy
+    state.asking += asking
+    sync_run(state)
+    timed = state.forks[fork_id].timed
+    while timed is not None:
+        fork = state.forks[timed]
+        fork.busy += busy
+        fork.asking += asking
+        sync_fork(state, fork)
+        owner = state.branches.get(fork.owner) if fork.owner is not None else None
+        timed = state.forks[owner.fork_id].timed if owner is not None else None
+
+
+def sync_run(state: RunState) -> None:
+    """The run's clock goes unless the run is paused or waits for people only."""
+    if state.clock is not None:
+        sync(state, RUN_TIMER, state.clock, not state.paused and (state.busy > 0 or not state.asking))
+
+
+def sync_fork(state: RunState, fork: Fork) -> None:
+    """So does a fork's, for what is inside it; it stops for good once the fork is decided."""
+    if fork.clock is not None:
+        goes = not state.paused and fork.decided is None and (fork.busy > 0 or not fork.asking)
+        sync(state, fork_timer(fork.id), fork.clock, goes)
+
+
+def enter_active(state: RunState, branch: Branch) -> None:
+    """The branch is at work at its agent."""
+    count(state.active, branch.agent, 1)
+    work(state, branch.fork_id, 1)
+
+
+def leave_active(state: RunState, branch: Branch) -> None:
+    """The branch is at work no longer."""
+    count(state.active, branch.agent, -1)
+    work(state, branch.fork_id, -1)
+
+
 def wait_on(state: RunState, branch: Branch, fork: Fork) -> None:
     """An active branch starts to wait at its agent for `fork`."""
-    count(state.active, branch.agent, -1)
+    leave_active(state, branch)
     count(state.waiting, branch.agent, 1)
     branch.waits_on, branch.status = fork.id, "waiting"
 

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from anabranch.domain import supervision
+from anabranch.domain.clocks import ask_timer
 from anabranch.domain.recorded import Recorded
-from anabranch.domain.state import Branch, RunState, Step
+from anabranch.domain.state import Branch, RunState, Step, UserRequest
 from anabranch_contracts import events as e
 from anabranch_contracts.addresses import step_key
 from anabranch_contracts.events import Event
@@ -32,7 +33,33 @@ class Owed:
 
 def announcements(state: RunState, recorded: Iterable[Recorded]) -> list[tuple[Recorded, Owed]]:
     """Each event with the message it leads to, those that the state has outgrown left out."""
-    return [(one, owed) for one in recorded if (owed := _announce(state, one.event, one.at)) is not None]
+    found: list[tuple[Recorded, Owed]] = []
+    for one in recorded:
+        if isinstance(one.event, e.RunForked):  # what the past still owes is owed by the new run
+            found = [(one, owed) for owed in _owed_by_fork(state, one)]
+        elif (owed := _announce(state, one.event, one.at)) is not None:
+            found.append((one, owed))
+    return found
+
+
+def _owed_by_fork(state: RunState, recorded: Recorded) -> Iterable[Owed]:
+    return [terminal(state, recorded.at)] if state.terminal else pending(state, recorded.at)
+
+
+def stopped(state: RunState, recorded: Iterable[Recorded]) -> dict[str, JSON] | None:
+    """Which steps that run now are wanted no longer: all of a run, or those of some branches; None = none."""
+    branches: list[str] = []
+    for one in recorded:
+        match one.event:
+            case e.RunFailed() | e.RunCancelled():
+                return {"run_id": str(state.run_id)}
+            case e.BranchCancelled(branch_id=branch_id):
+                branches.append(branch_id)
+            case e.BranchFailed(branch_id=branch_id, error=error) if error.get("kind") == "timeout":
+                branches.append(branch_id)
+            case _:
+                pass
+    return {"run_id": str(state.run_id), "branch_ids": branches} if branches else None
 
 
 def _announce(state: RunState, event: Event, at: datetime) -> Owed | None:
@@ -55,7 +82,11 @@ def _announce(state: RunState, event: Event, at: datetime) -> Owed | None:
             return _news(state, "branch.merged", "BranchMerged", branch_id)
         case e.BranchConverged():
             return _converged(state, event)
-        case e.StepRejected(branch_id=branch_id, step_id=step_id):
+        case e.UserInputRequested(request_id=request_id) if request_id in state.requests:
+            return user_requested(state, state.requests[request_id])
+        case (
+            e.StepRejected(branch_id=branch_id, step_id=step_id) | e.StepFailed(branch_id=branch_id, step_id=step_id)
+        ) if branch_id in state.troubled:
             return _news(state, "step.rejected", "StepRejected", branch_id, step_id=step_id)
         case e.RunCompleted(result=result) if state.status == "completed":
             return terminal(state, at, result)
@@ -104,7 +135,25 @@ def step_requested(state: RunState, branch: Branch, step: Step) -> Owed:
     }
     if step.steering is not None:
         body["steering"] = step.steering
+    if step.calls:
+        body["calls"] = step.calls
     return Owed(step_key(step.agent), "StepRequested", body)
+
+
+def user_requested(state: RunState, request: UserRequest) -> Owed:
+    """Everything that whoever shows it to a person needs."""
+    body: dict[str, JSON] = {
+        "run_id": str(state.run_id),
+        "request_id": request.id,
+        "branch_id": request.branch_id,
+        "agent": request.agent,
+        "kind": request.kind,
+        "prompt": request.prompt,
+    }
+    expires = state.timers.get(ask_timer(request.id))
+    optional = {"choices": request.choices, "schema": request.schema, "expires_at": expires}
+    body |= {name: value for name, value in optional.items() if value is not None}
+    return Owed("user.requested", "UserInputRequested", body)
 
 
 def terminal(state: RunState, at: datetime, result: JSON = None) -> Owed:
@@ -138,11 +187,13 @@ def duration(state: RunState) -> float | None:
 
 
 def pending(state: RunState, now: datetime) -> Iterator[Owed]:
-    """Every message still to be answered: running steps, and one wake-up where the supervisor has work."""
+    """Every message still to be answered: running steps, people, and a wake-up where the supervisor has work."""
     if state.terminal or state.version == 0:
         return
     for branch in state.branches.values():
         if branch.step is not None and branch.status == "running" and branch.step.status == "requested":
             yield step_requested(state, branch, branch.step)
+    for request in state.requests.values():
+        yield user_requested(state, request)
     if supervision.due(state, now):
         yield Owed("run.recover", "RecoverRun", {"run_id": str(state.run_id)})

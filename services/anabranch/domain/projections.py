@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+from uuid import UUID, uuid5
 
 from anabranch.domain.evolve import evolve
 from anabranch.domain.recorded import Recorded, Row
-from anabranch.domain.state import Branch, Convergence, RunState, Step
+from anabranch.domain.state import Branch, Convergence, RunState, Step, UserRequest
 
 JSON = Any
 
@@ -29,6 +30,8 @@ def draw_rows(state: RunState) -> list[Row]:
         Row("timers", {"run_id": state.run_id, "timer_id": k, "due_at": _time(at)})
         for k, at in state.touched_timers.items()
     ]
+    rows += [Row("user_requests", _request(state, r)) for r in state.touched_requests.values()]
+    rows += [Row("checkpoints", _checkpoint(state, name, *c)) for name, c in state.touched_checkpoints.items()]
     forget_touches(state)
     return rows
 
@@ -37,6 +40,7 @@ def forget_touches(state: RunState) -> None:
     """Start counting touches anew."""
     state.touched_branches, state.touched_steps = {}, {}
     state.touched_convergences, state.touched_timers = {}, {}
+    state.touched_requests, state.touched_checkpoints = {}, {}
 
 
 def _time(value: str | None) -> datetime | None:
@@ -53,7 +57,7 @@ def _time(value: str | None) -> datetime | None:
 def _run(s: RunState) -> dict[str, JSON]:
     return {
         "run_id": s.run_id,
-        "status": s.status,
+        "status": s.shown_status,
         "version": s.version,
         "total_steps": s.total_steps,
         "branch_count": s.branch_count,
@@ -65,6 +69,8 @@ def _run(s: RunState) -> dict[str, JSON]:
         "started_at": _time(s.started_at),
         "finished_at": _time(s.finished_at),
         "finished_version": s.finished_version,
+        "forked_from": UUID(s.forked_from) if s.forked_from is not None else None,
+        "forked_at_version": s.forked_at_version,
     }
 
 
@@ -122,4 +128,31 @@ def _convergence(s: RunState, c: Convergence) -> dict[str, JSON]:
         "opened_at": _time(c.opened_at),
         "fired_at": _time(c.fired_at),
         "wait_time": c.wait_time,
+    }
+
+
+def _request(s: RunState, r: UserRequest) -> dict[str, JSON]:
+    return {
+        "run_id": s.run_id,
+        "request_id": UUID(r.id),
+        "branch_id": r.branch_id,
+        "agent": r.agent,
+        "kind": r.kind,
+        "prompt": r.prompt,
+        "choices": r.choices,
+        "schema": r.schema,
+        "status": r.status,
+        "value": r.value,
+        "requested_at": _time(r.requested_at),
+        "answered_at": _time(r.answered_at),
+    }
+
+
+def _checkpoint(s: RunState, name: str, version: int, at: str) -> dict[str, JSON]:
+    return {
+        "checkpoint_id": uuid5(s.run_id, f"checkpoint/{name}"),
+        "run_id": s.run_id,
+        "name": name,
+        "version": version,
+        "created_at": _time(at),
     }

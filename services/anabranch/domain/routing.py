@@ -1,20 +1,25 @@
 """Read an agent's reply and decide where control goes next (semantics 3 and 4)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, assert_never
 
+from anabranch.domain.asking import Unaskable, as_question, ask, askable
+from anabranch.domain.conditions import facts_of, holds
 from anabranch.domain.graph import END
 from anabranch.domain.occupancy import enclosing
+from anabranch.domain.policies import fork_policy
 from anabranch.domain.state import ROOT, Branch, Fork, RunState
-from anabranch.domain.stepping import next_step
+from anabranch.domain.stepping import next_step, over_budget, rule_error, too_many_branches
 from anabranch.domain.turn import Turn
 from anabranch_contracts import events as e
 from anabranch_contracts import messages as m
 from anabranch_contracts import replies as r
+from anabranch_contracts.reply_notation import parse_reply
 
 JSON = Any
 MAX_DEPTH = 100
 MAX_WIDTH = 100_000
+MAX_CALLS = 1000
 Move = Callable[[], None]
 
 
@@ -48,21 +53,35 @@ def take_result(turn: Turn, result: m.StepCompleted) -> None:
         discard(turn, result)
         return
     branch = turn.state.branches[result.branch_id]
-    reply = r.parse_reply(result.response)
+    reply = parse_reply(result.response)
     try:
         move = plan(turn, branch, reply)
     except Forbidden as refusal:
         turn.record(e.StepRejected(reason=str(refusal), response=result.response, **_facts(branch, result)))
+    else:
+        turn.record(_accepted(branch, reply, result))
+        if not over_budget(turn):
+            move()
         return
-    turn.record(
-        e.StepCompleted(
-            action=reply.action,
-            response=result.response,
-            context_updates=reply.context_updates,
-            **_facts(branch, result),
-        )
-    )
-    move()
+    over_budget(turn)
+
+
+def _accepted(branch: Branch, reply: r.Reply, result: m.StepCompleted) -> e.Event:
+    """How the reply is recorded: as what completes the step, or as what keeps it open."""
+    facts = _facts(branch, result)
+    match reply:
+        case r.RetryLater(after_seconds=seconds):
+            error = {"kind": "retry_later", "type": "RetryLater", "message": "later", "retry_after": seconds}
+            return e.StepFailed(error=error, response=result.response, **facts)
+        case r.ErrorRecovery(error=said):
+            error = {**_error(said), "kind": "recoverable", "type": "ErrorRecovery"}
+            return e.StepFailed(error=error, response=result.response, **facts)
+        case r.Call(number=number, fingerprint=fingerprint):
+            call = {"number": number, "print": fingerprint, "of": [i.agent for i in reply.invocations] or ["User"]}
+            return e.StepSuspended(call=call, **facts)
+        case _:
+            updates = reply.context_updates
+            return e.StepCompleted(action=reply.action, response=result.response, context_updates=updates, **facts)
 
 
 def _facts(branch: Branch, result: m.StepCompleted) -> dict[str, Any]:
@@ -81,23 +100,60 @@ def _facts(branch: Branch, result: m.StepCompleted) -> dict[str, Any]:
 def plan(turn: Turn, branch: Branch, reply: r.Reply) -> Move:
     """The move that a reply asks for; raises `Forbidden` where topology or form do not allow it."""
     match reply:
+        case r.Content(value=value) if turn.state.forks[branch.fork_id].returns:
+            return lambda: complete(turn, branch, value)  # a call from inside an agent wants the answer itself
         case r.Content(value=value):
-            return _plan_content(turn, branch, value)
+            return plan_content(turn, branch, value)
         case r.Invoke(agent=agent, request=request):
-            _permit(turn.state, branch, [agent])
+            _permit(turn.state, branch, [agent], reply)
             return lambda: move_to(turn, branch, agent, request)
         case r.Parallel(invocations=invocations):
-            _permit(turn.state, branch, [i.agent for i in invocations])
+            _permit(turn.state, branch, [i.agent for i in invocations], reply)
             _within_bounds(turn.state, branch, len(invocations))
-            return lambda: open_fork(turn, branch, [(i.agent, i.request) for i in invocations])
+            calls = [(i.agent, i.request) for i in invocations]
+            return lambda: open_fork(turn, branch, calls, own=reply.convergence, inherit=reply.inherit_memory)
         case r.Final(value=value):
             return lambda: complete(turn, branch, value)
-        case r.Terminal(error=error) | r.ErrorRecovery(error=error):
+        case r.AskUser():
+            _askable(reply)
+            return lambda: ask(turn, branch, reply, "question", branch.agent)
+        case r.Terminal(error=error):
             return lambda: turn.record(e.BranchFailed(branch.id, branch.agent, _error(error)))
+        case r.RetryLater() | r.ErrorRecovery():
+            return lambda: None
+        case r.Call():
+            return _plan_call(turn, branch, reply)
         case r.Malformed(reason=reason):
             raise Forbidden(f"{reason}. {_allowed(turn.state, branch)}")
         case _:
-            raise Forbidden(f"{reply.action} is not served yet. {_allowed(turn.state, branch)}")
+            assert_never(reply)
+
+
+def _plan_call(turn: Turn, branch: Branch, call: r.Call) -> Move:
+    """A call from inside an agent's code: a fork whose records come back into it, or a question."""
+    if branch.step is None or call.number != len(branch.step.calls) + 1 or call.number > MAX_CALLS:
+        raise Forbidden(f"call {call.number} does not follow on what was called before (at most {MAX_CALLS})")
+    if call.ask is not None:
+        question = call.ask
+        _askable(question)
+        return lambda: ask(turn, branch, question, "call", None)
+    _permit(turn.state, branch, [i.agent for i in call.invocations], call)
+    _within_bounds(turn.state, branch, len(call.invocations))
+    return lambda: open_call(turn, branch, call)
+
+
+def open_call(turn: Turn, branch: Branch, call: r.Call) -> None:
+    """Start a branch for each agent that is called; whatever becomes of them goes back to the caller."""
+    if too_many_branches(turn, len(call.invocations)):
+        return
+    number = branch.forks + 1
+    fork_id, order = f"{branch.id}.f{number}", [*branch.order, number, 0]
+    policy = {**turn.state.config["convergence"], "on_insufficient": "proceed", "eager": False, "fail_fast": False}
+    policy |= {"timeout": call.timeout, "on_timeout": "proceed"}
+    turn.record(e.ForkOpened(fork_id, branch.id, branch.agent, len(call.invocations), policy, returns=True))
+    for i, one in enumerate(call.invocations):
+        place = [*order, i]
+        turn.record(e.BranchSpawned(f"{fork_id}.b{i}", branch.id, fork_id, place, one.agent, one.request))
 
 
 def _error(error: JSON) -> dict[str, JSON]:
@@ -105,18 +161,41 @@ def _error(error: JSON) -> dict[str, JSON]:
     return {"kind": "terminal", "type": "TerminalError", "message": message[:2000]}
 
 
+def _askable(question: r.AskUser) -> None:
+    try:
+        askable(question)
+    except Unaskable as error:
+        raise Forbidden(f"ask_user: {error}") from None
+
+
 def _allowed(state: RunState, branch: Branch) -> str:
     names = ", ".join(state.graph.successors[branch.agent][:50]) or "nobody: answer with final content"
     return f"{branch.agent} may invoke: {names}."
 
 
-def _permit(state: RunState, branch: Branch, agents: Sequence[str]) -> None:
+def _permit(state: RunState, branch: Branch, agents: Sequence[str], reply: r.Reply) -> None:
     if not agents:
         raise Forbidden(f"No agent was named. {_allowed(state, branch)}")
     allowed = state.graph.successor_sets[branch.agent]
-    wrong = [a for a in dict.fromkeys(agents) if a not in allowed]
+    named = list(dict.fromkeys(agents))
+    wrong = [a for a in named if a not in allowed]
     if wrong:
         raise Forbidden(f"{branch.agent} may not invoke {', '.join(wrong[:10])}. {_allowed(state, branch)}")
+    closed = set(named) - set(_open(state, branch, named, reply))
+    if closed:
+        raise Forbidden(f"The condition of the edge to {', '.join(sorted(closed))} does not hold now.")
+
+
+def _open(state: RunState, branch: Branch, targets: Sequence[str], reply: r.Reply) -> list[str]:
+    """Those targets whose edge has no condition, or one that holds with this reply."""
+    conditions = state.graph.conditions
+    if not conditions or not any((branch.agent, t) in conditions for t in targets):
+        return list(targets)
+    said = getattr(reply, "value", getattr(reply, "request", None))
+    step = {"number": branch.steps, "agent": branch.agent, "response": said}
+    facts = facts_of(state, branch, step, reply.context_updates or {})
+    expressions = {t: conditions.get((branch.agent, t)) for t in targets}
+    return [t for t, expression in expressions.items() if expression is None or holds(expression, facts)]
 
 
 def _within_bounds(state: RunState, branch: Branch, width: int) -> None:
@@ -126,9 +205,11 @@ def _within_bounds(state: RunState, branch: Branch, width: int) -> None:
         raise Forbidden(f"{width} parallel invocations are more than {MAX_WIDTH}; split the work.")
 
 
-def _plan_content(turn: Turn, branch: Branch, value: JSON) -> Move:
+def plan_content(turn: Turn, branch: Branch, value: JSON) -> Move:
+    """Where the topology sends content; raises `Forbidden` where the agent has to choose."""
     graph = turn.state.graph
-    targets = [s for s in graph.successors[branch.agent] if s not in (branch.dispatched or ())]
+    left = [s for s in graph.successors[branch.agent] if s not in (branch.dispatched or ())]
+    targets = _open(turn.state, branch, left, r.Content(value))
     if len(targets) > 1:
         targets = [t for t in targets if not graph.is_user(t)]
     if not targets:
@@ -151,18 +232,38 @@ def complete(turn: Turn, branch: Branch, value: JSON) -> None:
 
 
 def move_to(turn: Turn, branch: Branch, target: str, value: JSON) -> None:
-    """Invoke one agent: deliver, return to a waiting ancestor, park, or go on there."""
+    """Invoke one agent: deliver, ask, return to a waiting ancestor, park, or go on there."""
     state, agent = turn.state, branch.agent
     returning = _waiting_ancestor(state, branch.fork_id, target)
     if target == END:
         turn.record(e.ResultDelivered(branch.id, branch.order, agent, value))
         turn.record(e.BranchCompleted(branch.id, agent, value, None))
+    elif state.graph.is_user(target):
+        if not _said_enough(turn, branch, target, value):
+            ask(turn, branch, as_question(value), "question", state.graph.answers_to(target, agent))
     elif returning is not None:
         turn.record(e.BranchCompleted(branch.id, agent, value, returning.id))
     elif target in state.graph.convergence:
         turn.record(e.BranchParked(branch.id, target, agent, value))
-    else:
+    elif not _said_enough(turn, branch, target, value):
         next_step(turn, branch, target, value)
+
+
+def _said_enough(turn: Turn, branch: Branch, target: str, value: JSON) -> bool:
+    """End a conversation that has had its turns: with the last value said, or as failed."""
+    rules = turn.state.graph.rules
+    rule = rules.turns(branch.agent, target) if (branch.agent, target) in turn.state.graph.conversational else None
+    said = branch.turns.get("|".join(sorted((branch.agent, target))), 0)
+    if rule is None or said < 2 * rule["max_turns"]:
+        return False
+    reason = f"{branch.agent} <-> {target} reached max_turns = {rule['max_turns']}"
+    on_limit = rule.get("on_limit", "complete")
+    turn.record(e.RuleApplied(-1, "MaxTurnsRule", on_limit, reason, branch.id))
+    if on_limit == "fail":
+        turn.record(e.BranchFailed(branch.id, branch.agent, rule_error("MaxTurnsRule", reason)))
+    else:
+        complete(turn, branch, value)
+    return True
 
 
 def _waiting_ancestor(state: RunState, fork_id: str, agent: str) -> Fork | None:
@@ -173,19 +274,27 @@ def _waiting_ancestor(state: RunState, fork_id: str, agent: str) -> Fork | None:
 
 
 def open_fork(
-    turn: Turn, branch: Branch, invocations: list[tuple[str, JSON]], dispatched: list[str] | None = None
+    turn: Turn,
+    branch: Branch,
+    invocations: list[tuple[str, JSON]],
+    dispatched: list[str] | None = None,
+    own: dict[str, JSON] | None = None,
+    inherit: bool | None = None,
 ) -> None:
-    """Invoke several agents at once and wait for them."""
+    """Invoke several agents at once and wait for them; `own` is the policy that the reply asks for."""
     state, agent = turn.state, branch.agent
+    if too_many_branches(turn, sum(target != END for target, _ in invocations)):
+        return
     number = branch.forks + 1
     fork_id, order = f"{branch.id}.f{number}", [*branch.order, number, 0]
     if all(target == END for target, _ in invocations):
         _deliver_all(turn, branch, order, invocations)
         turn.record(e.BranchMerged(branch.id))
         return
-    policy = {**state.config["convergence"], **(state.graph.node[agent].get("convergence") or {})}
+    policy = fork_policy(state, agent, [target for target, _ in invocations], own)
     waiting = _waiting_names(state, branch)
-    turn.record(e.ForkOpened(fork_id, branch.id, agent, len(invocations), policy, dispatched))
+    inherits = bool(state.config.get("inherit_memory")) if inherit is None else inherit
+    turn.record(e.ForkOpened(fork_id, branch.id, agent, len(invocations), policy, dispatched, inherit_memory=inherits))
     for i, (target, request) in enumerate(invocations):
         place, token = [*order, i], f"{fork_id}.b{i}"
         if target == END:

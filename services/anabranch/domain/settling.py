@@ -1,68 +1,166 @@
-"""When nothing of a fork is live any more: its owner resumes, is merged, or fails (semantics 5)."""
+"""When nothing of a fork is live any more, or its policy will not wait: its owner resumes, is merged, or fails."""
 
 from typing import Any
 
+from anabranch.domain.asking import ask_about_fork
 from anabranch.domain.occupancy import enclosing
 from anabranch.domain.state import ROOT, Branch, Fork, RunState
 from anabranch.domain.turn import Turn
-from anabranch_contracts.events import BranchFailed, BranchMerged, ForkSettled, RunCompleted, RunFailed
+from anabranch_contracts.events import (
+    BranchCancelled,
+    BranchFailed,
+    BranchMerged,
+    BranchSpawned,
+    ContributionCancelled,
+    FailuresRetried,
+    ForkSettled,
+    ForkWaived,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+)
 
 JSON = Any
 
 
 def settle(turn: Turn, fork_id: str) -> None:
-    """Give the fork, or at the root the run, its outcome."""
-    state = turn.state
-    fork = state.forks[fork_id]
-    if fork_id == ROOT:
-        _finish(turn, fork)
-        return
-    assert fork.owner is not None
-    owner = state.branches[fork.owner]
+    """Give the fork, or at the root the run, its outcome; where the policy says so, a person decides."""
+    fork = turn.state.forks[fork_id]
     if fork.unmet:
-        _fail(turn, fork, owner)
-    elif fork.arrivals or (fork.ever and fork.failed == fork.ever):
-        records = [record for _, record in sorted(fork.records, key=lambda r: r[0])]
-        turn.record(ForkSettled(fork.id, owner.id, "resumed", fork.arrivals, fork.failed, records))
+        fail(turn, fork, insufficient(fork))
+    elif fork.short_with(fork.failed) and fork.policy.get("on_insufficient") == "user":
+        ask_about_fork(turn, fork, _first_cause(fork))
+    elif fork_id == ROOT:
+        _finish(turn, fork)
     else:
-        turn.record(ForkSettled(fork.id, owner.id, "merged", fork.arrivals, fork.failed))
-        turn.record(BranchMerged(owner.id))
+        _return(turn, fork)
 
 
-def _fail(turn: Turn, fork: Fork, owner: Branch) -> None:
-    error = _insufficient(fork)
+def _return(turn: Turn, fork: Fork) -> None:
+    """The owner resumes with what came back, or goes with what converged elsewhere."""
+    assert fork.owner is not None
+    if fork.arrivals or (fork.ever and fork.failed + fork.cancelled == fork.ever) or fork.returns:
+        records = [record for _, record in sorted(fork.records, key=lambda r: r[0])]
+        outcome = "returned" if fork.returns else "resumed"
+        turn.record(ForkSettled(fork.id, fork.owner, outcome, fork.arrivals, fork.failed, records))
+    else:
+        turn.record(ForkSettled(fork.id, fork.owner, "merged", fork.arrivals, fork.failed))
+        turn.record(BranchMerged(fork.owner))
+
+
+def fail(turn: Turn, fork: Fork, error: dict[str, JSON]) -> None:
+    """Fail the fork's owner, or at the root the run; what is still live inside is cancelled."""
+    if fork.owner is None:
+        turn.record(RunFailed(error))
+        return
+    cancel_inside(turn, fork, "its fork failed")
+    owner = turn.state.branches[fork.owner]
     turn.record(ForkSettled(fork.id, owner.id, "failed", fork.arrivals, fork.failed))
     turn.record(BranchFailed(owner.id, owner.agent, error))
 
 
-def _insufficient(fork: Fork) -> dict[str, JSON]:
+def insufficient(fork: Fork) -> dict[str, JSON]:
+    """The error of an unmet fork; names the causes."""
     what = "the run" if fork.id == ROOT else f"fork {fork.id} at {fork.node}"
     wanted = fork.policy.get("min_ratio", 1.0)
-    causes = sorted(fork.causes, key=lambda c: str(c["branch_id"]))
-    first = f": {causes[0]['branch_id']} at {causes[0]['agent']}: {causes[0]['message']}" if causes else ""
+    first = f": {_first_cause(fork)}" if fork.causes else ""
     message = f"{fork.failed} of {fork.invocations} invocations of {what} failed (min_ratio {wanted}){first}"
-    return {"kind": "insufficient", "type": "ForkFailed", "message": message[:4000], "causes": causes}
+    return {"kind": "insufficient", "type": "ForkFailed", "message": message[:4000], "causes": _causes(fork)}
+
+
+def _causes(fork: Fork) -> list[dict[str, JSON]]:
+    return sorted(fork.causes, key=lambda c: str(c["branch_id"]))
+
+
+def _first_cause(fork: Fork) -> str:
+    return next((f"{c['branch_id']} at {c['agent']}: {c['message']}" for c in _causes(fork)), "")
 
 
 def _finish(turn: Turn, root: Fork) -> None:
-    if root.unmet:
-        turn.record(RunFailed(_insufficient(root)))
-        return
     records = [record for _, record in sorted(turn.state.deliveries, key=lambda d: d[0])]
+    if not records and root.cancelled and root.cancelled == root.ever:
+        turn.record(RunCancelled("every branch was cancelled"))
+        return
     result = records[0]["result"] if len(records) == 1 else (records or None)
     turn.record(RunCompleted(result, len(records)))
 
 
 def doomed(state: RunState) -> Fork | None:
-    """An unmet fork that makes each enclosing fork unmet, up to the root: the run cannot succeed any more."""
+    """An unmet fork that need not be waited for: it is to fail fast, or makes every fork around it unmet."""
     for fork_id in state.suspect:
         fork = state.forks[fork_id]
+        if not fork.unmet:
+            continue
         around = [f for f in enclosing(state, fork_id) if f.id != fork_id]
-        if all(f.unmet_with(f.failed + 1) for f in around):
+        if fork.policy.get("fail_fast") or all(f.unmet_with(f.failed + 1) for f in around):
             return fork
     return None
 
 
 def abandon(turn: Turn, fork: Fork) -> None:
-    """End a run that cannot succeed; everything live is cancelled with it."""
-    turn.record(RunFailed(_insufficient(fork)))
+    """End what cannot succeed: the fork's owner where it fails fast, else the run."""
+    if fork.policy.get("fail_fast"):
+        fail(turn, fork, insufficient(fork))
+    else:
+        turn.record(RunFailed(insufficient(fork)))
+
+
+def enough(turn: Turn, fork: Fork) -> None:
+    """An eager fork goes on with the share that has arrived; the rest is cancelled."""
+    turn.record(ForkWaived(fork.id, "eager"))
+    for branch in _at_work(turn.state, fork):
+        cancel(turn, branch, "enough others had arrived")
+
+
+def expire(turn: Turn, fork: Fork) -> None:
+    """A fork's time is over: it fails, or goes on with what is there, or a person decides."""
+    seconds = fork.policy.get("timeout")
+    error = {"kind": "timeout", "type": "ConvergenceTimeout", "message": f"not there after {seconds:g} s"}
+    match fork.policy.get("on_timeout", "fail"):
+        case "proceed":
+            turn.record(ForkWaived(fork.id, "timeout"))
+        case "user":
+            ask_about_fork(turn, fork, error["message"])
+        case _:
+            what = "the run" if fork.id == ROOT else f"fork {fork.id} at {fork.node}"
+            fail(turn, fork, {**error, "message": f"{what} was {error['message']}", "causes": _causes(fork)})
+            return
+    for branch in _at_work(turn.state, fork):
+        cancel_inside_of(turn, branch, "its fork timed out")
+        turn.record(BranchFailed(branch.id, branch.agent, error))
+
+
+def _at_work(state: RunState, fork: Fork) -> list[Branch]:
+    """The fork's own live branches that are not parked, in tree order."""
+    found = [state.branches[t] for t in fork.members if t in state.branches and t not in state.tokens]
+    return sorted(found, key=lambda b: b.order)
+
+
+def cancel(turn: Turn, branch: Branch, reason: str) -> None:
+    """End a branch and everything inside it."""
+    cancel_inside_of(turn, branch, reason)
+    turn.record(BranchCancelled(branch.id, reason))
+
+
+def cancel_inside_of(turn: Turn, branch: Branch, reason: str) -> None:
+    """End everything that the branch waits for."""
+    if branch.waits_on is not None:
+        cancel_inside(turn, turn.state.forks[branch.waits_on], reason)
+
+
+def cancel_inside(turn: Turn, fork: Fork, reason: str) -> None:
+    """End every live token of a fork, the innermost first."""
+    for token in sorted(fork.members):
+        branch = turn.state.branches.get(token)
+        if branch is None:
+            turn.record(ContributionCancelled(token, reason))
+        else:
+            cancel(turn, branch, reason)
+
+
+def try_again(turn: Turn, fork: Fork) -> None:
+    """Spawn the failed children of a fork anew, where they stood in the tree."""
+    lost = list(fork.lost)
+    turn.record(FailuresRetried(fork.id, [identity for identity, *_ in lost]))
+    for identity, order, agent, request in lost:
+        turn.record(BranchSpawned(f"{identity}r", fork.owner, fork.id, order, agent, request))

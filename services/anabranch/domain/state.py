@@ -20,7 +20,10 @@ JSON = Any
 
 @dataclass(slots=True)
 class Step:
-    """The step a branch is at; `due_at` set while it waits for its retry, `trouble` while nobody has ruled."""
+    """The step a branch is at; `due_at` set while it waits for its retry, `trouble` while nobody has ruled.
+
+    `calls` are what calls from inside the agent's code came to; the last has no `value` while it is waited for.
+    """
 
     id: str
     branch_id: str
@@ -41,14 +44,20 @@ class Step:
     usage: dict[str, JSON] | None = None
     rejections: int = 0
     failures: int = 0
+    deferrals: int = 0
     limited_since: str | None = None
     due_at: str | None = None
     trouble: dict[str, JSON] | None = None
+    calls: list[dict[str, JSON]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Branch:
-    """One thread of control: at `agent`, in fork `fork_id`, placed at `order` in the tree."""
+    """One thread of control: at `agent`, in fork `fork_id`, placed at `order` in the tree.
+
+    It waits on a fork, for a user request, or for admission (then `request` is what its next step gets). `turns`
+    counts moves by conversation; `origin` (agent, request) is kept where it may have to be tried again.
+    """
 
     id: str
     parent: str | None
@@ -65,7 +74,10 @@ class Branch:
     memory: dict[str, list[dict[str, JSON]]] = field(default_factory=dict)
     forks: int = 0
     waits_on: str | None = None
+    waits_for: str | None = None
     dispatched: list[str] | None = None
+    turns: dict[str, int] = field(default_factory=dict)
+    origin: tuple[str, JSON] | None = None
     error: JSON = None
     result_version: int | None = None
     finished_at: str | None = None
@@ -91,8 +103,20 @@ class Token:
 
 
 @dataclass(slots=True)
+class Clock:
+    """Counts down `remaining` seconds, stopped while `since` is None."""
+
+    remaining: float
+    since: str | None = None
+
+
+@dataclass(slots=True)
 class Fork:
-    """An open fork. `live` tokens are left of `ever`; `held[Y]` counts tokens parked at Y anywhere inside it."""
+    """An open fork. `members` are its live tokens, `ever` counts all; `held[Y]` those parked at Y anywhere inside.
+
+    `ended_at[X]` counts tokens that failed or were cancelled at X, `busy` and `asking` branches anywhere inside
+    that are at work or wait for a person; those two are kept only where `timed` names a clock around.
+    """
 
     id: str
     owner: str | None
@@ -102,26 +126,74 @@ class Fork:
     opened_at: str
     depth: int = 0
     dispatched: list[str] | None = None
-    live: int = 0
+    returns: bool = False
+    inherits: bool = False
+    members: dict[str, None] = field(default_factory=dict)
     ever: int = 0
     failed: int = 0
+    cancelled: int = 0
     arrivals: int = 0
+    here: int = 0
     records: list[tuple[Order, dict[str, JSON]]] = field(default_factory=list)
     causes: list[dict[str, JSON]] = field(default_factory=list)
-    failed_at: dict[str, int] = field(default_factory=dict)
+    lost: list[tuple[str, Order, str, JSON]] = field(default_factory=list)
+    ended_at: dict[str, int] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
+    decided: str | None = None
+    asked: str | None = None
+    asks: int = 0
+    timed: str | None = None
+    clock: Clock | None = None
+    busy: int = 0
+    asking: int = 0
     closed: bool = False
 
-    def unmet_with(self, failed: int) -> bool:
+    def short_with(self, failed: int) -> bool:
         """Whether the ratio is below what the policy asks for, were `failed` invocations to fail."""
-        if self.policy.get("on_insufficient", "fail") != "fail" or not self.invocations:
+        if self.decided is not None or not self.invocations:
             return False
         return (self.invocations - failed) / self.invocations < float(self.policy.get("min_ratio", 1.0))
 
+    def unmet_with(self, failed: int) -> bool:
+        """Whether `failed` failures would fail the owner."""
+        return self.policy.get("on_insufficient", "fail") == "fail" and self.short_with(failed)
+
     @property
     def unmet(self) -> bool:
-        """Whether too many have failed already; never turns back."""
+        """Whether too many have failed already; never turns back unless a person says so."""
         return self.unmet_with(self.failed)
+
+    @property
+    def shared(self) -> bool:
+        """Whether the share that an eager policy waits for has arrived here or at convergence nodes."""
+        if not self.policy.get("eager") or self.decided is not None:
+            return False
+        return self.arrivals + self.here >= max(1.0, float(self.policy.get("min_ratio", 1.0)) * self.invocations)
+
+    @property
+    def wants_people(self) -> bool:
+        """Whether a person may be asked to have its failures tried again."""
+        return "user" in (self.policy.get("on_insufficient"), self.policy.get("on_timeout"))
+
+
+@dataclass(slots=True)
+class UserRequest:
+    """A question to a person, open until it is answered; its content is also in the event that asked."""
+
+    id: str
+    branch_id: str
+    agent: str | None
+    kind: str
+    prompt: JSON
+    requested_at: str
+    choices: list[JSON] | None = None
+    schema: JSON = None
+    returns_to: str | None = None
+    fork_id: str | None = None
+    default: JSON = None
+    status: str = "open"
+    value: JSON = None
+    answered_at: str | None = None
 
 
 @dataclass(slots=True)
@@ -143,10 +215,14 @@ class Convergence:
 
 @dataclass(slots=True)
 class RunState:
-    """Everything that decisions about a run depend on."""
+    """Everything that decisions about a run depend on; `at` is the time of the last event, `cost` in 10**-9.
+
+    `busy` counts branches at work, `asking` what waits for a person, `applied` rules that speak only once.
+    """
 
     run_id: UUID
     version: int = 0
+    at: str = ""
     status: str = "pending"
     topology: dict[str, JSON] = field(default_factory=dict)
     topology_hash: str = ""
@@ -172,10 +248,23 @@ class RunState:
     deliveries: list[tuple[Order, dict[str, JSON]]] = field(default_factory=list)
     pending: dict[str, None] = field(default_factory=dict)
     troubled: dict[str, None] = field(default_factory=dict)
-    retries: dict[str, str] = field(default_factory=dict)
+    timers: dict[str, str] = field(default_factory=dict)
     alarms: list[tuple[str, str]] = field(default_factory=list)
     settled: dict[str, None] = field(default_factory=dict)
     suspect: dict[str, None] = field(default_factory=dict)
+    shared: dict[str, None] = field(default_factory=dict)
+    requests: dict[str, UserRequest] = field(default_factory=dict)
+    checkpoints: dict[str, int] = field(default_factory=dict)
+    paused: bool = False
+    busy: int = 0
+    asking: int = 0
+    clock: Clock | None = None
+    tokens_used: int = 0
+    cost: int = 0
+    applied: dict[int, None] = field(default_factory=dict)
+    epoch: int = 0
+    forked_from: str | None = None
+    forked_at_version: int | None = None
     tokens: dict[str, Token] = field(default_factory=dict)
     parked: dict[str, dict[str, None]] = field(default_factory=dict)
     active: dict[str, int] = field(default_factory=dict)
@@ -187,11 +276,22 @@ class RunState:
     touched_steps: dict[str, Step] = field(default_factory=dict)
     touched_convergences: dict[str, Convergence] = field(default_factory=dict)
     touched_timers: dict[str, str | None] = field(default_factory=dict)
+    touched_requests: dict[str, UserRequest] = field(default_factory=dict)
+    touched_checkpoints: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     @property
     def graph(self) -> Graph:
         """The prepared topology (shared by content)."""
         return graph_of(self.topology, self.topology_hash, bool(self.config.get("auto_detect_convergence", True)))
+
+    @property
+    def shown_status(self) -> str:
+        """The status as people see it: also `paused`, and `waiting` while all that is live waits for people."""
+        if self.status != "running":
+            return self.status
+        if self.paused:
+            return "paused"
+        return "waiting" if self.asking and not self.busy else "running"
 
     @property
     def terminal(self) -> bool:

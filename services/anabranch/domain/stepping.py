@@ -1,34 +1,123 @@
-"""Ask for steps, within the bounds that keep every run finite."""
+"""Ask for steps: admission, the bounds that keep every run finite, and the rules that speak before a step."""
 
 from typing import Any
 
-from anabranch.domain.state import Branch
+from anabranch.domain.conditions import facts_of, holds
+from anabranch.domain.rules import COST_UNIT, Condition, least
+from anabranch.domain.state import Branch, RunState
 from anabranch.domain.turn import Turn
-from anabranch_contracts.events import BranchFailed, RunFailed, StepRequested
+from anabranch_contracts.events import (
+    BranchFailed,
+    BranchHeld,
+    RuleApplied,
+    RunFailed,
+    RunPaused,
+    StepRequested,
+    UserInputRequested,
+)
 
 JSON = Any
 
 
 def next_step(turn: Turn, branch: Branch, agent: str, request: JSON) -> None:
-    """Request the branch's next step at `agent`, or end what would run without end."""
+    """Request the branch's next step at `agent`; it waits where the run is paused or full."""
+    if turn.state.paused or not admits(turn.state, branch):
+        turn.record(BranchHeld(branch.id, agent, request))
+    else:
+        request_step(turn, branch, agent, request)
+
+
+def admits(state: RunState, branch: Branch) -> bool:
+    """Whether a branch that does not run may start to."""
+    most = state.graph.rules.parallel
+    return branch.status == "running" or most is None or state.running < most
+
+
+def request_step(turn: Turn, branch: Branch, agent: str, request: JSON) -> None:
+    """Request the step, or end what would run without end or against a rule."""
     state, number = turn.state, branch.steps + 1
-    if state.total_steps >= state.config["max_steps"]:
-        turn.record(RunFailed(_limit("MaxStepsRule", f"the run reached max_steps = {state.config['max_steps']}")))
+    steps = least(state.config["max_steps"], state.graph.rules.steps)
+    if steps is not None and state.total_steps >= steps:
+        end_by_rule(turn, "MaxStepsRule", f"the run reached max_steps = {steps:g}")
     elif number > state.config["max_branch_steps"]:
         limit = state.config["max_branch_steps"]
-        error = _limit("MaxBranchSteps", f"the branch reached max_branch_steps = {limit}")
+        error = rule_error("MaxBranchSteps", f"the branch reached max_branch_steps = {limit}")
         turn.record(BranchFailed(branch.id, branch.agent, error))
-    else:
+    elif _permitted(turn, branch, agent, number, request):
         turn.record(StepRequested(branch.id, f"{branch.id}#{number}", number, 1, agent, request))
 
 
-def _limit(rule: str, message: str) -> dict[str, JSON]:
+def rule_error(rule: str, message: str) -> dict[str, JSON]:
+    """The error of what a rule ended."""
     return {"kind": "rule", "type": rule, "message": message}
 
 
-def again(turn: Turn, branch: Branch, steering: str | None = None) -> None:
+def end_by_rule(turn: Turn, rule: str, message: str, branch: Branch | None = None, action: str = "terminate") -> None:
+    """A rule ends the run as failed."""
+    place = turn.state.graph.rules.place(rule)
+    turn.record(RuleApplied(place, rule, action, message, branch.id if branch is not None else None))
+    turn.record(RunFailed(rule_error(rule, message)))
+
+
+def over_budget(turn: Turn) -> bool:
+    """End a run that has consumed more than its budget."""
+    state, rules = turn.state, turn.state.graph.rules
+    if rules.tokens is not None and state.tokens_used > rules.tokens:
+        end_by_rule(turn, "BudgetRule", f"{state.tokens_used} tokens were used, max_tokens = {rules.tokens}")
+    elif rules.cost is not None and state.cost > round(rules.cost * COST_UNIT):
+        end_by_rule(turn, "BudgetRule", f"{state.cost / COST_UNIT:g} was spent, max_cost = {rules.cost:g}")
+    return state.terminal
+
+
+def too_many_branches(turn: Turn, more: int) -> bool:
+    """End a run that would have more branches than it may."""
+    most = turn.state.graph.rules.branches
+    if most is not None and turn.state.branch_count + more > most:
+        end_by_rule(turn, "MaxBranchesRule", f"the run would have more than max_branches = {most}")
+    return turn.state.terminal
+
+
+def _permitted(turn: Turn, branch: Branch, agent: str, number: int, request: JSON) -> bool:
+    """Whether every conditional rule lets the step start."""
+    for rule in turn.state.graph.rules.conditions:
+        step = {"number": number, "agent": agent, "request": request}
+        true = holds(rule.expression, facts_of(turn.state, branch, step, {}))
+        if not _obeyed(turn, branch, rule, agent, request, true):
+            return False
+    return True
+
+
+def _obeyed(turn: Turn, branch: Branch, rule: Condition, agent: str, request: JSON, true: bool) -> bool:
+    """Carry a verdict out; whether the step may start in spite of it."""
+    reason = f"{rule.action} at {agent}: {rule.expression[:500]}"
+    match rule.action:
+        case "allow" if not true:
+            end_by_rule(turn, "ConditionalRule", f"not allowed {reason[6:]}", branch, rule.action)
+        case "block" | "terminate" if true:
+            end_by_rule(turn, "ConditionalRule", reason, branch, rule.action)
+        case "pause" if true and rule.place not in turn.state.applied:
+            turn.record(RuleApplied(rule.place, "ConditionalRule", rule.action, reason, branch.id))
+            turn.record(RunPaused(reason))
+            turn.record(BranchHeld(branch.id, agent, request))
+        case "notify_user" if true and rule.place not in turn.state.applied:
+            _notify(turn, branch, rule, reason)
+            return True
+        case _:
+            return True
+    return False
+
+
+def _notify(turn: Turn, branch: Branch, rule: Condition, reason: str) -> None:
+    """Tell a person; nothing waits for it."""
+    turn.record(RuleApplied(rule.place, "ConditionalRule", rule.action, reason, branch.id))
+    identity = turn.identity(f"notice/{rule.place}")
+    turn.record(UserInputRequested(identity, branch.id, branch.agent, "notice", reason))
+
+
+def again(turn: Turn, branch: Branch, steering: str | None = None, request: JSON = ...) -> None:
     """Request the next attempt of the branch's current step."""
     step = branch.step
     assert step is not None
     attempt = step.attempt if step.due_at is not None else step.attempt + 1
-    turn.record(StepRequested(branch.id, step.id, step.number, attempt, step.agent, step.request, steering))
+    asked = step.request if request is ... else request
+    turn.record(StepRequested(branch.id, step.id, step.number, attempt, step.agent, asked, steering))

@@ -35,3 +35,18 @@ class Turn:
         recorded = Recorded(state.run_id, version, event, self.now, identity, self.causation_id, self.actor)
         evolve(state, recorded)
         self.events.append(recorded)
+
+    def copy(self, recorded: Recorded) -> None:
+        """Take over an event of another run, with its time and its cause, as the next one of this."""
+        state = self.state
+        version = state.version + 1
+        identity = uuid5(state.run_id, str(version))
+        taken = Recorded(
+            state.run_id, version, recorded.event, recorded.at, identity, recorded.causation_id, recorded.actor
+        )
+        evolve(state, taken)
+        self.events.append(taken)
+
+    def identity(self, place: str) -> str:
+        """A UUID derived from a place in this run, the same in every schedule."""
+        return str(uuid5(self.state.run_id, place))

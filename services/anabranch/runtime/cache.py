@@ -31,7 +31,10 @@ class StateCache:
         return state
 
     def put(self, state: RunState) -> None:
-        """Keep the state; a finished run is kept only until something newer needs the room."""
+        """Keep the state; a finished run only until something newer needs the room, one that waits for people not."""
+        if state.shown_status in ("waiting", "paused"):
+            self.drop(state.run_id)
+            return
         self._states[state.run_id] = state
         self._states.move_to_end(state.run_id, last=not state.terminal)
         while len(self._states) > self._size:

@@ -9,26 +9,28 @@ confirmed. While a batch is handled this module awaits nothing but its ports, so
 that a simulator can use.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-import orjson
 import structlog
 
 from anabranch.domain.deciders import Decider
 from anabranch.domain.evolve import evolve
-from anabranch.domain.pending import Owed, announcements
+from anabranch.domain.forking import Fork
 from anabranch.domain.projections import draw_rows, forget_touches
-from anabranch.domain.recorded import Recorded, Row
+from anabranch.domain.recorded import Recorded
 from anabranch.domain.state import RunState
 from anabranch.domain.turn import Refused, Turn
+from anabranch.runtime import outbox
 from anabranch.runtime.cache import StateCache, freeze, reducer_hash, snapshot_due, thaw
 from anabranch.runtime.ids import uuid7
-from anabranch.runtime.ports import Conflict, Delivery, Inbox, Outgoing, Snapshot, Store, Transport, Unavailable, Unit
+from anabranch.runtime.outbox import Batch
+from anabranch.runtime.ports import Conflict, Delivery, Inbox, Store, Transport, Unavailable, Unit
 from anabranch.runtime.reading import Inbound, Unreadable, read
 from anabranch.runtime.telemetry import APPEND_SECONDS, CONFLICTS, DECIDE_SECONDS, MESSAGES, PARKED, PUBLISH_SECONDS
+from anabranch_contracts.addresses import STOP_SIGNAL
 
 MAX_CONFLICTS = 20
 log = structlog.get_logger(__name__)
@@ -37,19 +39,6 @@ log = structlog.get_logger(__name__)
 def utcnow() -> datetime:
     """The wall clock."""
     return datetime.now(UTC)
-
-
-@dataclass(slots=True)
-class Batch:
-    """What one batch leads to, before any of it is stored."""
-
-    states: dict[UUID, RunState] = field(default_factory=dict)
-    before: dict[UUID, int] = field(default_factory=dict)
-    events: list[Recorded] = field(default_factory=list)
-    again: list[tuple[UUID, list[Recorded]]] = field(default_factory=list)
-    refused: list[tuple[Inbound, str]] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    snapshots: list[Snapshot] = field(default_factory=list)
 
 
 class Handler:
@@ -92,10 +81,12 @@ class Handler:
         batch = await self._settle(inbound) if inbound else Batch()
         for one, reason in batch.refused:
             await self._park(one.delivery, reason)
-        messages = self._messages(batch, _traces(inbound))
+        messages = outbox.messages(batch, outbox.traces(inbound), self._new_id)
         if messages:
             with PUBLISH_SECONDS.labels(self.service).time():
                 await self._transport.publish(messages)
+        for signal in outbox.stops(batch):
+            await self._transport.publish_signal(STOP_SIGNAL, signal)
 
     async def _one_by_one(self, inbound: list[Inbound]) -> None:
         """A defect of ours shows on one message: park that one, serve the others, never loop."""
@@ -136,6 +127,7 @@ class Handler:
         try:
             async with self._store.unit(run_ids) as unit:
                 await self._hydrate(unit, run_ids, batch)
+                inbound = [await self._with_source(unit, one) for one in inbound]
                 handled = await self._recall(unit, inbound, batch)
                 with DECIDE_SECONDS.labels(self.service).time():
                     self._decide(inbound, handled, batch)
@@ -165,6 +157,12 @@ class Handler:
             forget_touches(state)
             batch.states[run_id], batch.before[run_id] = state, state.version
 
+    async def _with_source(self, unit: Unit, one: Inbound) -> Inbound:
+        """A fork is decided with the stream that it starts from in hand."""
+        if not isinstance(one.message, Fork):
+            return one
+        return replace(one, message=one.message.with_source(await unit.history(one.message.command.run_id)))
+
     async def _recall(self, unit: Unit, inbound: list[Inbound], batch: Batch) -> dict[UUID, list[Recorded]]:
         suspects = [
             (one.run_id, one.message_id)
@@ -180,6 +178,7 @@ class Handler:
             earlier = handled.get(one.message_id)
             if earlier and identity not in seen:
                 batch.again.append((one.run_id, earlier))
+                batch.accepted.append(one)
             if identity not in seen and not (earlier and self._decider.stale(state, one.message)):
                 self._decide_one(one, state, batch)
             seen.add(identity)
@@ -190,6 +189,8 @@ class Handler:
             self._decider.decide(turn, one.message)
         except Refused as why:
             batch.refused.append((one, str(why)))
+        else:
+            batch.accepted.append(one)
         batch.events.extend(turn.events)
 
     def _draw(self, batch: Batch) -> None:
@@ -198,44 +199,3 @@ class Handler:
             batch.rows.extend(draw_rows(state))
             if snapshot_due(batch.before[run_id], state):
                 batch.snapshots.append(freeze(state))
-
-    def _messages(self, batch: Batch, traces: Mapping[UUID, Mapping[str, str]]) -> list[Outgoing]:
-        by_run: dict[UUID, list[Recorded]] = {}
-        for run_id, earlier in batch.again:
-            by_run.setdefault(run_id, []).extend(earlier)
-        for event in batch.events:
-            by_run.setdefault(event.run_id, []).append(event)
-        return [
-            message
-            for run_id, events in by_run.items()
-            for event, owed in announcements(batch.states[run_id], events)
-            for message in self._envelopes(batch.states[run_id], owed, traces.get(event.causation_id, {}))
-        ]
-
-    def _envelopes(self, state: RunState, owed: Owed, trace: Mapping[str, str]) -> list[Outgoing]:
-        """The message ready to publish, and its copy to the requester where an outcome is awaited."""
-        body, run_id = orjson.dumps(owed.body), str(state.run_id)
-        out = [Outgoing(owed.routing_key, body, self._new_id(), owed.type, run_id, trace, mandatory=not owed.news)]
-        if owed.reply and state.reply_to:
-            correlation = state.reply_correlation or run_id
-            reply = Outgoing(
-                owed.routing_key,
-                body,
-                self._new_id(),
-                owed.type,
-                correlation,
-                trace,
-                reply_to_queue=state.reply_to,
-                mandatory=False,
-            )
-            out.append(reply)
-        return out
-
-
-def _traces(inbound: Sequence[Inbound]) -> dict[UUID, Mapping[str, str]]:
-    """W3C trace context by message, carried on to whatever the message causes."""
-    return {
-        one.message_id: {"traceparent": str(one.delivery.headers["traceparent"])}
-        for one in inbound
-        if "traceparent" in one.delivery.headers
-    }

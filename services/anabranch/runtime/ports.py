@@ -66,6 +66,10 @@ class Unit(Protocol):
         """Per message id the events that (run id, message id) caused; ids that caused none are absent."""
         ...
 
+    async def history(self, run_id: UUID) -> list[Recorded]:
+        """The whole stream of a run; [] for one that is not known."""
+        ...
+
     async def append(self, events: Sequence[Recorded], rows: Sequence[Row], snapshots: Sequence[Snapshot] = ()) -> None:
         """Store all or nothing; raises `Conflict` when a (run_id, version) is taken."""
         ...
@@ -168,6 +172,14 @@ class Transport(Protocol):
 
     async def park(self, delivery: Delivery, reason: str) -> None:
         """Set a message aside in the parked queue with header `reason` (and `routing-key`); does not ack."""
+        ...
+
+    async def publish_signal(self, routing_key: str, body: bytes) -> None:
+        """Tell whoever listens now; kept for nobody, and never fails."""
+        ...
+
+    def listen_signals(self, pattern: str) -> AsyncIterator[tuple[str, bytes]]:
+        """Live signals whose key matches."""
         ...
 
     def healthy(self) -> bool: ...

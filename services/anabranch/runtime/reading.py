@@ -12,6 +12,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from anabranch.domain.deciders import Input
+from anabranch.domain.forking import Fork
 from anabranch.domain.intake import Request
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery
@@ -24,6 +25,13 @@ FOREIGN = UUID("8a6e1c52-6f57-4b0c-9a0e-0f5a7c1f2b11")
 MODELS: dict[str, type[BaseModel]] = {
     "step.completed": m.StepCompleted,
     "step.failed": m.StepFailed,
+    "step.rejected": m.BranchNews,
+    "user.requested": m.BranchNews,
+    "user.provided": m.UserInputProvided,
+    "run.cancel": m.CancelRun,
+    "run.pause": m.PauseRun,
+    "run.resume": m.ResumeRun,
+    "run.checkpoint": m.CheckpointRun,
     "run.recover": m.RecoverRun,
 }
 
@@ -50,7 +58,9 @@ def read(delivery: Delivery) -> Inbound:
     message: Input
     if key == "run.requested":
         message = _request(delivery, body)
-    elif key.startswith("branch.") or key == "step.rejected":
+    elif key == "run.fork":
+        message = _fork(delivery, body, identity)
+    elif key.startswith("branch."):
         message = _validated(m.BranchNews, body)
     elif key in MODELS:
         message = _validated(MODELS[key], body)
@@ -118,6 +128,13 @@ def _request(delivery: Delivery, body: Any) -> Request:
     if run_id is None:
         raise Unreadable(f"run_id: {str(named)[:100]!r} is not a UUID")
     return Request(run_id, body, delivery.reply_to, delivery.correlation_id)
+
+
+def _fork(delivery: Delivery, body: Any, identity: UUID) -> Fork:
+    """A new run; its id, if none is given, is derived from the message, so that a redelivery has the same."""
+    command = _validated(m.ForkRun, body)
+    run_id = command.new_run_id or uuid5(command.run_id, str(identity))
+    return Fork(run_id, command, delivery.reply_to, delivery.correlation_id)
 
 
 def _uuid(value: Any) -> UUID | None:

@@ -5,6 +5,7 @@ from hypothesis import given
 
 from anabranch_contracts import replies as r
 from anabranch_contracts import reply_builders as build
+from anabranch_contracts.reply_notation import parse_reply
 from tests.unit.contracts.test_topology import JSON_VALUES
 
 READ = [
@@ -27,7 +28,7 @@ READ = [
 
 @pytest.mark.parametrize(("value", "reply"), READ)
 def test_replies_are_read(value: object, reply: r.Reply) -> None:
-    assert r.parse_reply(value) == reply
+    assert parse_reply(value) == reply
 
 
 WRONG = [
@@ -50,13 +51,13 @@ WRONG = [
 
 @pytest.mark.parametrize("value", WRONG)
 def test_what_cannot_be_read_says_why(value: object) -> None:
-    reply = r.parse_reply(value)
+    reply = parse_reply(value)
     assert isinstance(reply, r.Malformed) and reply.reason
 
 
 @given(JSON_VALUES)
 def test_reading_never_raises(value: object) -> None:
-    r.parse_reply(value)
-    r.parse_reply({"next_action": value, "agents": value})
+    parse_reply(value)
+    parse_reply({"next_action": value, "agents": value})
     for action in ("invoke_agent", "parallel_invoke", "final_response", "ask_user", "retry_later"):
-        r.parse_reply({"next_action": action, "action_input": value, "agents": value, "invocations": value})
+        parse_reply({"next_action": action, "action_input": value, "agents": value, "invocations": value})

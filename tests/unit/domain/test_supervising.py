@@ -9,7 +9,7 @@ ONE = {"nodes": ["A"], "edges": []}
 def test_a_transient_failure_is_tried_again_when_its_time_has_come() -> None:
     run = Run(ONE, config={"retry": {"base_delay": 10.0}})
     run.fail("A", "transient")
-    assert not run.asked and run.state.retries
+    assert not run.asked and run.state.timers
     run.wait(10)
     assert run.at("A")["attempt"] == 2 and run.state.total_steps == 1
 

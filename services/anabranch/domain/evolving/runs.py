@@ -1,6 +1,11 @@
-"""What begins and ends a run."""
+"""What begins, governs and ends a run."""
 
-from anabranch.domain.state import ROOT, Branch, Fork, RunState
+from anabranch.domain.clocks import RUN_TIMER, clear_timer, fork_timer, show_timers
+from anabranch.domain.evolving.forks import wind
+from anabranch.domain.occupancy import sync_fork, sync_run
+from anabranch.domain.policies import root_policy
+from anabranch.domain.rules import least
+from anabranch.domain.state import ROOT, Branch, Clock, Fork, RunState
 from anabranch_contracts import events as e
 
 
@@ -10,7 +15,17 @@ def run_started(s: RunState, ev: e.RunStarted, at: str) -> None:
     s.task, s.context, s.config = ev.task, ev.context, ev.config
     s.reply_to, s.reply_correlation = ev.reply_to, ev.reply_correlation
     entries = len(s.graph.entries)
-    s.forks[ROOT] = Fork(ROOT, None, None, entries, ev.config.get("convergence", {}), at)
+    s.forks[ROOT] = Fork(ROOT, None, None, entries, root_policy(s), at)
+    if entries > 1:  # one entry alone waits for no other
+        wind(s, s.forks[ROOT])
+    _wind_run(s)
+
+
+def _wind_run(s: RunState) -> None:
+    seconds = least(s.graph.rules.seconds, s.config.get("run_timeout"))
+    if seconds is not None:
+        s.clock = Clock(seconds)
+        sync_run(s)
 
 
 def run_rejected(s: RunState, ev: e.RunRejected, at: str) -> None:
@@ -18,6 +33,60 @@ def run_rejected(s: RunState, ev: e.RunRejected, at: str) -> None:
     s.reply_to, s.reply_correlation = ev.reply_to, ev.reply_correlation
     s.error = {"kind": "rejected", "type": "InvalidRequest", "message": "; ".join(ev.errors), "causes": ev.errors}
     _finish(s, "rejected", at)
+
+
+def run_forked(s: RunState, ev: e.RunForked, at: str) -> None:
+    """The past is another run's; time counts from here, timers that were set stay as they are."""
+    s.forked_from, s.forked_at_version = ev.source, ev.at_version
+    s.request_hash, s.reply_to, s.reply_correlation = ev.request_hash, ev.reply_to, ev.reply_correlation
+    s.paused = False
+    if ev.topology is not None and ev.topology_hash is not None:
+        s.topology, s.topology_hash, s.epoch = ev.topology, ev.topology_hash, s.epoch + 1
+        s.applied = {}
+    if ev.context is not None:
+        s.context = ev.context
+    if not s.terminal:
+        s.requested_at = s.started_at = at
+        _restart_clocks(s)
+
+
+def _restart_clocks(s: RunState) -> None:
+    s.clock = None
+    clear_timer(s, RUN_TIMER)
+    _wind_run(s)
+    for fork in s.forks.values():
+        if fork.clock is not None:
+            clear_timer(s, fork_timer(fork.id))
+            fork.clock.since = None
+            sync_fork(s, fork)
+    show_timers(s)
+
+
+def run_paused(s: RunState, ev: e.RunPaused, at: str) -> None:
+    s.paused = True
+    _stop_or_go(s)
+
+
+def run_resumed(s: RunState, ev: e.RunResumed, at: str) -> None:
+    s.paused = False
+    _stop_or_go(s)
+
+
+def _stop_or_go(s: RunState) -> None:
+    sync_run(s)
+    for fork in s.forks.values():
+        sync_fork(s, fork)
+    show_timers(s)
+
+
+def checkpoint_created(s: RunState, ev: e.CheckpointCreated, at: str) -> None:
+    s.checkpoints[ev.name] = ev.version
+    s.touched_checkpoints[ev.name] = (ev.version, at)
+
+
+def rule_applied(s: RunState, ev: e.RuleApplied, at: str) -> None:
+    if ev.rule >= 0:
+        s.applied[ev.rule] = None
 
 
 def run_completed(s: RunState, ev: e.RunCompleted, at: str) -> None:
@@ -31,6 +100,7 @@ def run_failed(s: RunState, ev: e.RunFailed, at: str) -> None:
 
 
 def run_cancelled(s: RunState, ev: e.RunCancelled, at: str) -> None:
+    s.error = {"kind": "cancelled", "type": "Cancelled", "message": ev.reason}
     _finish(s, "cancelled", at)
 
 
@@ -42,11 +112,17 @@ def _finish(s: RunState, status: str, at: str) -> None:
     for convergence in s.convergences.values():
         convergence.status = "cancelled"
         s.touched_convergences[convergence.id] = convergence
-    for live in (s.branches, s.forks, s.tokens, s.parked, s.active, s.waiting, s.waiting_held, s.pending):
+    for request in s.requests.values():
+        request.status = "cancelled"
+        s.touched_requests[request.id] = request
+    for key in s.timers:
+        s.touched_timers[key] = None
+    for live in (s.branches, s.forks, s.tokens, s.parked, s.active, s.waiting, s.waiting_held, s.pending, s.requests):
         live.clear()
-    for work in (s.troubled, s.retries, s.settled, s.suspect, s.convergences, s.deliveries, s.alarms):
+    for work in (s.troubled, s.timers, s.settled, s.suspect, s.shared, s.convergences, s.deliveries, s.alarms):
         work.clear()
-    s.running = 0
+    s.running = s.busy = s.asking = 0
+    s.clock, s.paused = None, False
 
 
 def _drop(s: RunState, branch: Branch, at: str) -> None:
@@ -56,5 +132,3 @@ def _drop(s: RunState, branch: Branch, at: str) -> None:
     if step is not None and step.status in ("requested", "waiting"):
         step.status = "cancelled"
         s.touched_steps[step.id] = step
-        if step.due_at is not None:
-            s.touched_timers[step.id] = None

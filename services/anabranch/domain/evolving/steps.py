@@ -1,24 +1,22 @@
 """Steps, their attempts and their trouble."""
 
-from heapq import heappop, heappush
 from typing import Any
 
+from anabranch.domain.clocks import clear_timer, retry_timer, set_timer
+from anabranch.domain.evolving.branches import arrive
 from anabranch.domain.memory import remember
-from anabranch.domain.occupancy import count
+from anabranch.domain.rules import COST_UNIT
 from anabranch.domain.state import Branch, RunState, Step
 from anabranch_contracts import events as e
+
+Result = e.StepCompleted | e.StepSuspended | e.StepRejected | e.StepFailed
 
 
 def step_requested(s: RunState, ev: e.StepRequested, at: str) -> None:
     branch = s.branches[ev.branch_id]
     if branch.status != "running":
         _run(s, branch)
-    if branch.agent != ev.agent:
-        count(s.active, branch.agent, -1)
-        count(s.active, ev.agent, 1)
-        if (branch.agent, ev.agent) in s.graph.conversational:
-            branch.rise("conversation")
-        branch.agent, branch.dispatched = ev.agent, None
+    arrive(s, branch, ev.agent)
     branch.request = None
     step = branch.step
     if step is None or step.id != ev.step_id:
@@ -26,8 +24,9 @@ def step_requested(s: RunState, ev: e.StepRequested, at: str) -> None:
         branch.step, branch.steps = step, ev.step_number
         s.total_steps += 1
     step.attempt, step.steering, step.status, step.due_at = ev.attempt, ev.steering, "requested", None
-    clear_retry(s, branch)
-    clear_trouble(s, branch)
+    step.request = ev.request
+    clear_timer(s, retry_timer(branch.id))
+    settle_trouble(s, branch)
     _touch(s, branch, step)
 
 
@@ -43,77 +42,84 @@ def _touch(s: RunState, branch: Branch, step: Step) -> None:
     s.touched_steps[step.id] = step
 
 
-def clear_retry(s: RunState, branch: Branch) -> None:
-    """The branch waits for no retry any more; the heap's top is always one that somebody waits for."""
-    if s.retries.pop(branch.id, None) is None or branch.step is None:
-        return
-    s.touched_timers[branch.step.id] = None
-    while s.alarms and s.retries.get(s.alarms[0][1]) != s.alarms[0][0]:
-        heappop(s.alarms)
-
-
-def clear_trouble(s: RunState, branch: Branch) -> None:
+def settle_trouble(s: RunState, branch: Branch) -> None:
+    """Somebody has ruled on what went wrong."""
     if branch.step is not None:
         branch.step.trouble = None
     s.troubled.pop(branch.id, None)
 
 
 def step_completed(s: RunState, ev: e.StepCompleted, at: str) -> None:
-    branch = s.branches[ev.branch_id]
-    step = branch.step
-    assert step is not None
+    branch, step = _answered(s, ev, at)
     step.status, step.action, step.result_version, step.error = "completed", ev.action, s.version, None
-    _result(step, ev, at)
     remember(s, branch, step, ev.response)
     if ev.context_updates:
         branch.context = {**branch.context, **ev.context_updates}
-    _touch(s, branch, step)
 
 
-def _result(step: Step, ev: e.StepCompleted | e.StepRejected, at: str) -> None:
+def _answered(s: RunState, ev: Result, at: str) -> tuple[Branch, Step]:
+    """What every result says of its attempt, its cost included."""
+    branch = s.branches[ev.branch_id]
+    step = branch.step
+    assert step is not None
     step.worker, step.usage = ev.worker, ev.usage
     step.started_at, step.finished_at = ev.started_at, ev.finished_at or at
+    usage = ev.usage or {}
+    s.tokens_used += (usage.get("input_tokens") or 0) + (usage.get("output_tokens") or 0)
+    s.cost += round((usage.get("cost") or 0) * COST_UNIT)
+    _touch(s, branch, step)
+    return branch, step
+
+
+def step_suspended(s: RunState, ev: e.StepSuspended, at: str) -> None:
+    _, step = _answered(s, ev, at)
+    step.status, step.finished_at = "waiting", None
+    step.calls.append({"print": ev.call["print"]})
 
 
 def step_rejected(s: RunState, ev: e.StepRejected, at: str) -> None:
-    branch = s.branches[ev.branch_id]
-    step = branch.step
-    assert step is not None
+    branch, step = _answered(s, ev, at)
     step.rejections += 1
     step.result_version = s.version
-    _result(step, ev, at)
-    _trouble(s, branch, {"kind": "invalid_reply", "type": "InvalidReply", "message": ev.reason})
+    _trouble(s, branch, step, {"kind": "invalid_reply", "type": "InvalidReply", "message": ev.reason})
 
 
-def _trouble(s: RunState, branch: Branch, error: dict[str, Any]) -> None:
-    step = branch.step
-    assert step is not None
+def _trouble(s: RunState, branch: Branch, step: Step, error: dict[str, Any]) -> None:
     step.status, step.error, step.trouble = "failed", error, error
     s.troubled[branch.id] = None
-    _touch(s, branch, step)
 
 
 def step_failed(s: RunState, ev: e.StepFailed, at: str) -> None:
+    branch, step = _answered(s, ev, at)
+    match ev.error.get("kind"):
+        case "rate_limit":
+            step.limited_since = step.limited_since or at
+        case "retry_later":
+            step.deferrals += 1
+        case _:
+            step.failures += 1
+    if ev.response is not None:
+        step.result_version = s.version
+    _trouble(s, branch, step, ev.error)
+
+
+def step_skipped(s: RunState, ev: e.StepSkipped, at: str) -> None:
     branch = s.branches[ev.branch_id]
     step = branch.step
     assert step is not None
-    step.finished_at = at
-    if ev.error.get("kind") == "rate_limit":
-        step.limited_since = step.limited_since or at
-    else:
-        step.failures += 1
-    _trouble(s, branch, ev.error)
+    step.status = "skipped"
+    _touch(s, branch, step)
 
 
 def retry_scheduled(s: RunState, ev: e.StepRetryScheduled, at: str) -> None:
     branch = s.branches[ev.branch_id]
     step = branch.step
     assert step is not None
-    clear_trouble(s, branch)
+    settle_trouble(s, branch)
     step.status, step.attempt, step.due_at = "waiting", ev.attempt, ev.due_at
-    s.retries[branch.id] = ev.due_at
-    heappush(s.alarms, (ev.due_at, branch.id))
-    s.touched_timers[step.id] = ev.due_at
+    if ev.request is not None:
+        step.request, step.calls = ev.request["new"], []
+    set_timer(s, retry_timer(branch.id), ev.due_at)
     _touch(s, branch, step)
 
 

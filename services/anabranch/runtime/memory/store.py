@@ -15,6 +15,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "step_rows": ("run_id", "step_id"),
     "convergences": ("run_id", "convergence_id"),
     "timers": ("run_id", "timer_id"),
+    "user_requests": ("run_id", "request_id"),
+    "checkpoints": ("run_id", "checkpoint_id"),
 }
 TERMINAL = {"completed", "failed", "cancelled", "rejected"}
 
@@ -81,6 +83,9 @@ class MemoryUnit:
             if caused:
                 found[message_id] = caused
         return found
+
+    async def history(self, run_id: UUID) -> list[Recorded]:
+        return list(self.store.streams.get(run_id, ()))
 
     async def append(self, events: Sequence[Recorded], rows: Sequence[Row], snapshots: Sequence[Snapshot] = ()) -> None:
         streams, lengths = self.store.streams, dict[UUID, int]()

@@ -55,10 +55,12 @@ KEYS: dict[str, tuple[str, ...]] = {
     "step_rows": ("run_id", "step_id"),
     "convergences": ("run_id", "convergence_id"),
     "timers": ("run_id", "timer_id"),
+    "user_requests": ("run_id", "request_id"),
+    "checkpoints": ("run_id", "checkpoint_id"),
 }
 COLUMNS: dict[str, str] = {
     "run_rows": "run_id status version total_steps branch_count parallel_branches convergence_wait_time "
-    "result_count error requested_at started_at finished_at finished_version",
+    "result_count error requested_at started_at finished_at finished_version forked_from forked_at_version",
     "branch_rows": "run_id branch_id parent_branch_id type status agent step_count error result_version "
     "spawned_at finished_at",
     "step_rows": "run_id step_id branch_id step_number agent status attempt action error worker "
@@ -66,6 +68,9 @@ COLUMNS: dict[str, str] = {
     "convergences": "run_id convergence_id kind node status into_branch_id expected arrived failed opened_at "
     "fired_at wait_time",
     "timers": "run_id timer_id due_at",
+    "user_requests": "run_id request_id branch_id agent kind prompt choices schema status value requested_at "
+    "answered_at",
+    "checkpoints": "checkpoint_id run_id name version created_at",
 }
 
 

@@ -130,6 +130,10 @@ class PostgresUnit:
             found.setdefault(row.causation_id, []).append(recorded(row))
         return found
 
+    async def history(self, run_id: UUID) -> list[Recorded]:
+        rows = await self._connection.exec_driver_sql(sql.READ, ([run_id], [0]))
+        return [recorded(row) for row in rows]
+
     async def append(self, events: Sequence[Recorded], rows: Sequence[Row], snapshots: Sequence[Snapshot] = ()) -> None:
         async with translated():
             await self._connection.exec_driver_sql(sql.APPEND, sql.event_columns(events))

@@ -1,0 +1,126 @@
+"""Events: what is recorded, one stream per run, never edited after publication.
+
+Plain frozen dataclasses, so that the hot path encodes them with orjson and decodes them by keyword
+without validation. Nested values are JSON. A change of shape is a new schema version with an upcaster
+(`catalog`); the stored type is the class name, never a Python path.
+"""
+
+from anabranch_contracts.events.branches import (
+    BranchCancelled,
+    BranchCompleted,
+    BranchFailed,
+    BranchHeld,
+    BranchMerged,
+    BranchParked,
+    BranchSpawned,
+    ResultDelivered,
+)
+from anabranch_contracts.events.forks import (
+    BranchConverged,
+    ContributionCancelled,
+    ContributionParked,
+    FailuresRetried,
+    ForkOpened,
+    ForkSettled,
+    ForkWaived,
+)
+from anabranch_contracts.events.people import UserInputProvided, UserInputRequested
+from anabranch_contracts.events.runs import (
+    CheckpointCreated,
+    RuleApplied,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    RunForked,
+    RunPaused,
+    RunRejected,
+    RunResumed,
+    RunStarted,
+)
+from anabranch_contracts.events.steps import (
+    StepCompleted,
+    StepFailed,
+    StepRejected,
+    StepRequested,
+    StepResultDiscarded,
+    StepRetryScheduled,
+    StepSkipped,
+    StepSuspended,
+)
+
+__all__ = [
+    "BranchCancelled",
+    "BranchCompleted",
+    "BranchConverged",
+    "BranchFailed",
+    "BranchHeld",
+    "BranchMerged",
+    "BranchParked",
+    "BranchSpawned",
+    "CheckpointCreated",
+    "ContributionCancelled",
+    "ContributionParked",
+    "Event",
+    "FailuresRetried",
+    "ForkOpened",
+    "ForkSettled",
+    "ForkWaived",
+    "ResultDelivered",
+    "RuleApplied",
+    "RunCancelled",
+    "RunCompleted",
+    "RunFailed",
+    "RunForked",
+    "RunPaused",
+    "RunRejected",
+    "RunResumed",
+    "RunStarted",
+    "StepCompleted",
+    "StepFailed",
+    "StepRejected",
+    "StepRequested",
+    "StepResultDiscarded",
+    "StepRetryScheduled",
+    "StepSkipped",
+    "StepSuspended",
+    "UserInputProvided",
+    "UserInputRequested",
+]
+
+Event = (
+    RunStarted
+    | RunRejected
+    | RunForked
+    | RunPaused
+    | RunResumed
+    | CheckpointCreated
+    | RuleApplied
+    | RunCompleted
+    | RunFailed
+    | RunCancelled
+    | BranchSpawned
+    | BranchHeld
+    | BranchParked
+    | ResultDelivered
+    | BranchCompleted
+    | BranchFailed
+    | BranchCancelled
+    | BranchMerged
+    | StepRequested
+    | StepCompleted
+    | StepSuspended
+    | StepRejected
+    | StepFailed
+    | StepSkipped
+    | StepRetryScheduled
+    | StepResultDiscarded
+    | ForkOpened
+    | ContributionParked
+    | ContributionCancelled
+    | ForkWaived
+    | FailuresRetried
+    | ForkSettled
+    | BranchConverged
+    | UserInputRequested
+    | UserInputProvided
+)

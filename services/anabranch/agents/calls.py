@@ -1,0 +1,68 @@
+"""Calls from inside an agent's code, made durable by running the code again.
+
+The first call without a recorded result ends the attempt: `Suspended` unwinds the agent, and what it asked for
+becomes the step's reply. When that has come back, the step is requested again with the results so far; the code
+runs from its beginning, its earlier calls return at once what is recorded, and it gets one call further. So the
+process may die in between, and finished calls are not repeated. What the code does besides must be repeatable.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from anabranch_contracts.errors import InvocationFailed
+
+JSON = Any
+
+
+class Suspended(BaseException):
+    """Unwinds an agent that waits for a call; no error, so no `except Exception` stops it."""
+
+
+class NondeterministicAgent(Exception):
+    """Run again, the agent made other calls than before."""
+
+
+class Calls:
+    """The calls of one attempt; `waiting` is the reply that asks for the first one without a result."""
+
+    def __init__(self, recorded: Sequence[Mapping[str, JSON]]) -> None:
+        self._recorded = recorded
+        self._made = 0
+        self.waiting: dict[str, JSON] | None = None
+
+    async def invoke(self, invocations: list[dict[str, JSON]], timeout: float | None) -> list[dict[str, JSON]]:
+        """What became of each invocation, as records."""
+        records: list[dict[str, JSON]] = self._result(
+            [i["agent"] for i in invocations], {"invocations": invocations, "timeout": timeout}
+        )
+        return records
+
+    async def ask(self, question: dict[str, JSON]) -> JSON:
+        """A person's answer."""
+        return self._result(["User"], {"ask": question})
+
+    def _result(self, who: list[str], body: dict[str, JSON]) -> JSON:
+        if self.waiting is not None:
+            raise Suspended  # another call of this attempt is waited for first
+        self._made += 1
+        mark = sha256(orjson.dumps(who)).hexdigest()[:16]
+        if self._made <= len(self._recorded):
+            known = self._recorded[self._made - 1]
+            if known["print"] != mark:
+                raise NondeterministicAgent(
+                    f"call {self._made} is to {', '.join(who[:5])}, but was to others when the agent ran before; "
+                    "make calls depend only on the request, the context and earlier results"
+                )
+            return known["value"]
+        self.waiting = {"next_action": "call", "number": self._made, "print": mark, **body}
+        raise Suspended
+
+
+def values(records: Sequence[dict[str, JSON]], return_exceptions: bool) -> list[JSON]:
+    """The results in order; raises `InvocationFailed` unless failures are wanted in their places."""
+    if not return_exceptions and any(r["status"] != "completed" for r in records):
+        raise InvocationFailed(list(records))
+    return [r["result"] if r["status"] == "completed" else InvocationFailed([r]) for r in records]

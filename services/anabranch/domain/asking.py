@@ -1,0 +1,130 @@
+"""Ask a person, and check what comes back: choices and JSON Schemas (semantics 8)."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from anabranch.domain.state import Branch, Fork, UserRequest
+from anabranch.domain.turn import Turn
+from anabranch_contracts.events import UserInputRequested
+from anabranch_contracts.replies import AskUser
+from anabranch_contracts.reply_notation import question
+
+JSON = Any
+DECISIONS = ("retry", "skip", "abort")
+MAX_SCHEMA = 64 * 1024
+PARTS = {"prompt", "choices", "schema", "timeout", "default"}
+
+
+class Unaskable(Exception):
+    """The question cannot be asked; says why."""
+
+
+def askable(asked: AskUser) -> None:
+    """Check that the question can be answered at all; raises `Unaskable`."""
+    if asked.schema is not None:
+        _validator(_schema_text(asked.schema))
+    if asked.timeout is not None and asked.default is not None:
+        reason = misfit(asked.default, asked.choices, asked.schema)
+        if reason is not None:
+            raise Unaskable(f"the default {reason}")
+
+
+def _schema_text(schema: JSON) -> bytes:
+    text = orjson.dumps(schema, option=orjson.OPT_SORT_KEYS)
+    if len(text) > MAX_SCHEMA:
+        raise Unaskable(f"the schema has {len(text)} bytes, the limit is {MAX_SCHEMA}")
+    return text
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: bytes) -> Any:
+    """A prepared schema; nothing is fetched, and patterns may not run away (the engine bounds backtracking)."""
+    import jsonschema_rs  # only where a schema is used
+
+    try:
+        return jsonschema_rs.validator_for(orjson.loads(schema), offline=True)
+    except Exception as error:  # a schema that is none, or refers to what is not in it
+        raise Unaskable(f"the schema cannot be used: {' '.join(str(error).split())[:300]}") from None
+
+
+def misfit(value: JSON, choices: Sequence[JSON] | None, schema: JSON) -> str | None:
+    """Why an answer does not fit; None when it does."""
+    if choices is not None and value not in choices:
+        return f"is not one of {orjson.dumps(list(choices)).decode()[:500]}"
+    if schema is None:
+        return None
+    try:
+        wrong = next(_validator(_schema_text(schema)).iter_errors(value), None)
+    except Exception as error:  # the engine gave up on a pattern
+        return f"cannot be checked: {str(error)[:300]}"
+    if wrong is None:
+        return None
+    where = "/".join(map(str, wrong.instance_path))
+    return f"does not fit its schema{f' at {where}' if where else ''}: {wrong.message[:500]}"
+
+
+def as_question(value: JSON) -> AskUser:
+    """What reached a `User` node, read as a question: an object with a prompt, or the prompt itself."""
+    if isinstance(value, dict) and "prompt" in value and value.keys() <= PARTS:
+        asked = question(value)
+        if isinstance(asked, AskUser):
+            try:
+                askable(asked)
+                return asked
+            except Unaskable:
+                pass
+    return AskUser(value)
+
+
+def ask(turn: Turn, branch: Branch, asked: AskUser, kind: str, returns_to: str | None) -> None:
+    """Open a user request for a branch; the answer to a question goes to `returns_to`."""
+    place = branch.step.id if branch.step is not None else branch.id
+    calls = len(branch.step.calls) if branch.step is not None and kind == "call" else 0
+    expires = (turn.now + timedelta(seconds=asked.timeout)).isoformat() if asked.timeout is not None else None
+    turn.record(
+        UserInputRequested(
+            request_id=turn.identity(f"{kind}/{place}/{calls}"),
+            branch_id=branch.id,
+            agent=branch.agent,
+            kind=kind,
+            prompt=asked.prompt,
+            choices=asked.choices,
+            schema=asked.schema,
+            returns_to=returns_to,
+            expires_at=expires,
+            default=asked.default,
+        )
+    )
+
+
+def ask_about_step(turn: Turn, branch: Branch, error: dict[str, JSON]) -> None:
+    """What went wrong with a step is for a person to decide."""
+    step = branch.step
+    assert step is not None
+    prompt = {"what": f"{step.agent} failed: {error.get('message', '')}"[:2000], "error": error, "step_id": step.id}
+    identity = turn.identity(f"error/{step.id}/{step.attempt}")
+    turn.record(UserInputRequested(identity, branch.id, step.agent, "error", prompt, list(DECISIONS)))
+
+
+def ask_about_fork(turn: Turn, fork: Fork, why: str) -> None:
+    """What failed in a fork is for a person to decide."""
+    prompt = {"what": f"{fork.failed} of {fork.invocations} failed: {why}"[:2000], "causes": fork.causes}
+    identity = turn.identity(f"fork/{fork.id}/{fork.asks}")
+    turn.record(
+        UserInputRequested(identity, fork.owner or "", fork.node, "fork", prompt, list(DECISIONS), fork_id=fork.id)
+    )
+
+
+def decision(request: UserRequest, value: JSON) -> tuple[str, JSON, str | None]:
+    """An error decision: what, with which new request (`...` = the same), or why it is none."""
+    body = value if isinstance(value, dict) else {"decision": value}
+    what = body.get("decision")
+    if what not in DECISIONS:
+        return "", ..., 'is no decision; answer "retry", "skip" or "abort", or {"decision", "request"}'
+    if request.kind == "fork" and "request" in body:
+        return "", ..., "has a request, which only the retry of one step can have"
+    return str(what), body.get("request", ...), None

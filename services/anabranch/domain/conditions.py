@@ -1,0 +1,112 @@
+"""Conditions of edges and rules: CEL, guarded, over `run`, `branch`, `step` and `context`.
+
+CEL knows no step limit, so what could grow without end is bounded before it is compiled: length, nesting, and
+comprehensions inside comprehensions. A condition that cannot be evaluated (a key is missing, say) does not hold.
+A Python callable is known only to the process that made it; its name stands for it in the topology.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
+
+from anabranch.domain.state import Branch, RunState
+from anabranch_contracts.rules import PYTHON, PYTHON_CONDITIONS
+
+JSON = Any
+MAX_LENGTH, MAX_NESTING, MAX_MACROS, MAX_ITEMS = 4000, 32, 4, 10_000
+_MACRO = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
+_TEXT = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
+_PREFIXES = re.compile(rf"[!\-]{{{MAX_NESTING + 1},}}")
+OPENING, CLOSING = "([{", ")]}"
+
+
+def wrong_with(expression: str) -> str | None:
+    """Why a condition cannot be used; None when it can."""
+    if expression.startswith(PYTHON):
+        known = expression in PYTHON_CONDITIONS
+        return None if known else "a Python condition cannot cross a wire; write it in CEL, as in 'run.total_steps < 5'"
+    if len(expression) > MAX_LENGTH:
+        return f"has {len(expression)} characters, the limit is {MAX_LENGTH}"
+    if _too_deep(_TEXT.sub("''", expression)):
+        return f"is nested deeper than {MAX_NESTING}, or has a comprehension inside another; write it flat"
+    try:
+        _compiled(expression)
+    except ImportError:
+        return "conditions need the package common-expression-language; install it where the services run"
+    except Exception as error:  # whatever the parser raises is the author's to mend
+        return f"is no CEL expression: {' '.join(str(error).split())[:300]}"
+    return None
+
+
+def _too_deep(code: str) -> bool:
+    """Whether brackets nest too deep, or a comprehension stands inside another one."""
+    starts = {m.end() - 1 for m in _MACRO.finditer(code)}
+    stack: list[bool] = []
+    for i, letter in enumerate(code):
+        if letter in OPENING:
+            if i in starts and any(stack):
+                return True
+            stack.append(i in starts)
+        elif letter in CLOSING and stack:
+            stack.pop()
+        if len(stack) > MAX_NESTING:
+            return True
+    return len(starts) > MAX_MACROS or code.count("?") > MAX_NESTING or _long_prefix(code)
+
+
+def _long_prefix(code: str) -> bool:
+    """Operators in a row nest like brackets do."""
+    return _PREFIXES.search(code.replace(" ", "")) is not None
+
+
+@lru_cache(maxsize=1024)
+def _compiled(expression: str) -> Any:
+    import cel  # it costs a tenth of a second and is needed only where there are conditions
+
+    return cel.compile(expression)
+
+
+def holds(expression: str, facts: Mapping[str, JSON]) -> bool:
+    """Whether the condition is true of these facts."""
+    try:
+        if expression.startswith(PYTHON):
+            return bool(_python(PYTHON_CONDITIONS[expression], facts))
+        return _compiled(expression).execute(dict(facts)) is True
+    except Exception:  # a condition that cannot be evaluated does not hold
+        return False
+
+
+def _python(condition: Callable[[Any], Any], facts: Mapping[str, JSON]) -> Any:
+    """The seed writes `lambda ctx: ctx.metadata.get("priority")`: keys of the context are attributes too."""
+    context = facts["context"]
+    known = {
+        "metadata": {},
+        "user_data": {},
+        "session_id": None,
+        **{k: v for k, v in context.items() if k.isidentifier()},
+    }
+    return condition(SimpleNamespace(**{**known, **facts}))
+
+
+def facts_of(state: RunState, branch: Branch, step: Mapping[str, JSON], context: Mapping[str, JSON]) -> dict[str, JSON]:
+    """What a condition may ask about."""
+    return {
+        "run": {
+            "id": str(state.run_id),
+            "total_steps": state.total_steps,
+            "branch_count": state.branch_count,
+            "parallel_branches": state.running,
+            "tokens": state.tokens_used,
+            "cost": state.cost / 10**9,
+        },
+        "branch": {"id": branch.id, "type": branch.type, "agent": branch.agent, "steps": branch.steps},
+        "step": dict(step),
+        "context": _bounded({**state.context, **branch.context, **context}),
+    }
+
+
+def _bounded(context: dict[str, JSON]) -> dict[str, JSON]:
+    """The context without lists that are too long to go through for every step."""
+    return {k: v for k, v in context.items() if not isinstance(v, list | dict) or len(v) <= MAX_ITEMS}

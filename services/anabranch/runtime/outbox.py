@@ -1,0 +1,109 @@
+"""What a batch leads to, and the messages and signals that tell of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import orjson
+
+from anabranch.domain.deciders import Command
+from anabranch.domain.forking import Fork
+from anabranch.domain.pending import Owed, announcements, stopped
+from anabranch.domain.recorded import Recorded, Row
+from anabranch.domain.state import RunState
+from anabranch.runtime.ports import Outgoing, Snapshot
+from anabranch.runtime.reading import Inbound
+
+NewId = Callable[[], UUID]
+Traces = Mapping[UUID, Mapping[str, str]]
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one batch leads to, before any of it is stored."""
+
+    states: dict[UUID, RunState] = field(default_factory=dict)
+    before: dict[UUID, int] = field(default_factory=dict)
+    events: list[Recorded] = field(default_factory=list)
+    again: list[tuple[UUID, list[Recorded]]] = field(default_factory=list)
+    accepted: list[Inbound] = field(default_factory=list)
+    refused: list[tuple[Inbound, str]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+
+
+def by_run(events: Sequence[Recorded]) -> dict[UUID, list[Recorded]]:
+    """Events of each run, in order."""
+    found: dict[UUID, list[Recorded]] = {}
+    for event in events:
+        found.setdefault(event.run_id, []).append(event)
+    return found
+
+
+def messages(batch: Batch, traces: Traces, new_id: NewId) -> list[Outgoing]:
+    """Everything to publish: what the events lead to, those handled before included, and answers to commands."""
+    earlier = [event for _, events in batch.again for event in events]
+    return [
+        message
+        for run_id, events in by_run([*earlier, *batch.events]).items()
+        for event, owed in announcements(batch.states[run_id], events)
+        for message in _envelopes(batch.states[run_id], owed, traces.get(event.causation_id, {}), new_id)
+    ] + _answers(batch, new_id)
+
+
+def _envelopes(state: RunState, owed: Owed, trace: Mapping[str, str], new_id: NewId) -> list[Outgoing]:
+    """The message ready to publish, and its copy to the requester where an outcome is awaited."""
+    body, run_id = orjson.dumps(owed.body), str(state.run_id)
+    out = [Outgoing(owed.routing_key, body, new_id(), owed.type, run_id, trace, mandatory=not owed.news)]
+    if owed.reply and state.reply_to:
+        correlation = state.reply_correlation or run_id
+        reply = Outgoing(
+            owed.routing_key,
+            body,
+            new_id(),
+            owed.type,
+            correlation,
+            trace,
+            reply_to_queue=state.reply_to,
+            mandatory=False,
+        )
+        out.append(reply)
+    return out
+
+
+def _answers(batch: Batch, new_id: NewId) -> list[Outgoing]:
+    """What each command came to, for whoever asked to be told."""
+    judged: list[tuple[Inbound, str | None]] = [*((one, None) for one in batch.accepted), *batch.refused]
+    return [
+        _answer(one, reason, new_id)
+        for one, reason in judged
+        if one.delivery.reply_to and isinstance(one.message, Command | Fork)
+    ]
+
+
+def _answer(one: Inbound, reason: str | None, new_id: NewId) -> Outgoing:
+    body = {"run_id": str(one.run_id), "accepted": reason is None, **({"reason": reason} if reason else {})}
+    return Outgoing(
+        "command.answered",
+        orjson.dumps(body),
+        new_id(),
+        "CommandAnswered",
+        one.delivery.correlation_id or one.delivery.message_id,
+        reply_to_queue=one.delivery.reply_to,
+        mandatory=False,
+    )
+
+
+def stops(batch: Batch) -> list[bytes]:
+    """Signals to the workers whose steps are wanted no longer."""
+    found = [stopped(batch.states[run_id], events) for run_id, events in by_run(batch.events).items()]
+    return [orjson.dumps(one) for one in found if one is not None]
+
+
+def traces(inbound: Sequence[Inbound]) -> dict[UUID, Mapping[str, str]]:
+    """W3C trace context by message, carried on to whatever the message causes."""
+    return {
+        one.message_id: {"traceparent": str(one.delivery.headers["traceparent"])}
+        for one in inbound
+        if "traceparent" in one.delivery.headers
+    }
