@@ -1,6 +1,7 @@
 """`python -m tests.simulation --runs N`: play N random topologies; a failure prints the command that replays it."""
 
 import argparse
+import signal
 import sys
 import time
 from collections import Counter
@@ -9,11 +10,19 @@ from os import cpu_count
 
 from tests.simulation.laws import check
 
+PATIENCE = 10
+
+
+def _give_up(*_: object) -> None:
+    raise TimeoutError(f"no end after {PATIENCE} s")
+
 
 def _batch(span: tuple[int, int]) -> tuple[Counter[str], list[str]]:
     outcomes: Counter[str] = Counter()
     broken: list[str] = []
+    signal.signal(signal.SIGALRM, _give_up)
     for seed in range(*span):
+        signal.alarm(PATIENCE)
         try:
             outcomes[check(seed, seed * 7919)] += 1
         except Exception as error:  # any failure of any kind is a finding, and the next seed is still wanted

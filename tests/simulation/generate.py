@@ -1,91 +1,106 @@
-"""Random topologies, configurations and agents; agents answer by a hash of what they are asked, never by chance."""
+"""Random topologies and configurations. `loose`: with what depends on time by its nature (clocks, eager, fail-fast)."""
 
-from hashlib import blake2b
 from random import Random
 from typing import Any
 
 JSON = Any
+CONDITIONS = [
+    "branch.steps < 3",
+    "!('k' in context) || context.k < 5",
+    "step.agent != 'N1' || branch.steps % 2 == 0",
+    "type(step.response) == string",
+]
 
 
-def topology(random: Random) -> dict[str, JSON]:
-    """Two to eight agents with random edges (cycles, self edges, conversations, End), each node reachable."""
+def topology(random: Random, loose: bool = False) -> dict[str, JSON]:
+    """Two to eight agents with random edges (cycles, self edges, conversations, End, User), each node reachable."""
     names = [f"N{i}" for i in range(random.randint(2, 8))]
     edges = {(names[random.randrange(i)], names[i]) for i in range(1, len(names))}
     for _ in range(random.randint(0, 2 * len(names))):
         edges.add((random.choice(names), random.choice(names)))
     if random.random() < 0.3:
         edges.add((random.choice(names), "End"))
-    both = {edge for edge in edges if random.random() < 0.15 and "End" not in edge and edge[0] != edge[1]}
+    both = {edge for edge in sorted(edges) if random.random() < 0.15 and "End" not in edge and edge[0] != edge[1]}
     edges -= {(b, a) for a, b in both}
-    lines = [f"{a} {'<->' if (a, b) in both else '->'} {b}" for a, b in sorted(edges)]
+    lines = [_edge(random, a, b, (a, b) in both) for a, b in sorted(edges)] + _user(random, names)
     entries = [names[0], *(n for n in names[1:] if random.random() < 0.1)]
-    return {"nodes": [_node(random, n) for n in names], "edges": lines, "entry": entries}
+    nodes = [_node(random, n, loose) for n in names]
+    return {"nodes": nodes, "edges": lines, "entry": entries, "rules": _rules(random, loose)}
 
 
-def _node(random: Random, name: str) -> JSON:
+def _edge(random: Random, a: str, b: str, both: bool) -> JSON:
+    if random.random() < 0.1:
+        return {"source": a, "target": b, "bidirectional": both, "condition": random.choice(CONDITIONS)}
+    return f"{a} {'<->' if both else '->'} {b}"
+
+
+def _user(random: Random, names: list[str]) -> list[str]:
+    """Edges to a person, each answerable."""
+    roll = random.random()
+    if roll < 0.25:
+        return [f"{n} <-> User" for n in random.sample(names, random.randint(1, 2))]
+    if roll < 0.4:
+        return [f"{random.choice(names)} -> User", f"User -> {random.choice(names)}"]
+    return []
+
+
+def _node(random: Random, name: str, loose: bool) -> JSON:
     node: dict[str, JSON] = {"name": name}
     if random.random() < 0.5:
         node["dispatch"] = "all"
     if random.random() < 0.2:
         node["is_convergence_point"] = random.random() < 0.7
     if random.random() < 0.2:
-        node["convergence"] = _policy(random)
+        node["convergence"] = policy(random, loose)
+    if random.random() < 0.2:
+        node["memory"] = {"retention": random.choice(["last_n", "single_step", "none"])}
     return node
 
 
-def _policy(random: Random) -> dict[str, JSON]:
-    return {
+def policy(random: Random, loose: bool) -> dict[str, JSON]:
+    """A convergence policy."""
+    chosen: dict[str, JSON] = {
         "min_ratio": random.choice([0.0, 0.3, 0.5, 0.7, 1.0]),
-        "on_insufficient": random.choice(["fail", "proceed"]),
+        "on_insufficient": random.choice(["fail", "proceed", "proceed", "user"]),
     }
+    if loose:
+        chosen["eager"] = random.random() < 0.3
+        chosen["fail_fast"] = random.random() < 0.3
+        chosen["timeout"] = random.choice([None, None, 1.0, 5.0])
+        chosen["on_timeout"] = random.choice(["fail", "proceed", "user"])
+        chosen["terminate_orphans"] = random.random() < 0.5
+    return chosen
 
 
-def config(random: Random) -> dict[str, JSON]:
+def _rules(random: Random, loose: bool) -> list[JSON]:
+    rules: list[JSON] = [
+        {"type": "MaxTurnsRule", "max_turns": random.randint(1, 2), "on_limit": random.choice(["complete", "fail"])},
+        {"type": "MaxParallelBranchesRule", "max_parallel_branches": random.randint(1, 3)},
+        {"type": "MaxBranchesRule", "max_branches": random.randint(3, 12)},
+        {"type": "BudgetRule", "max_tokens": random.randint(40, 400)},
+        {"type": "MemoryLimitRule", "max_messages": random.randint(0, 4)},
+        _conditional(random, ["allow", "block", "terminate", "pause"]),
+    ]
+    if loose:
+        rules += [{"type": "TimeoutRule", "max_duration_seconds": random.choice([2.0, 10.0])}]
+        rules += [_conditional(random, ["notify_user", "pause"])] * 3
+    return [rule for rule in rules if random.random() < 0.12]
+
+
+def _conditional(random: Random, actions: list[str]) -> JSON:
+    action = random.choice(actions)
+    condition = "branch.steps < 4" if action == "allow" else "branch.steps >= 3"
+    return {"type": "ConditionalRule", "condition": condition, "action": action}
+
+
+def config(random: Random, loose: bool = False) -> dict[str, JSON]:
     """Small bounds, so that every run ends soon, and any failure policy."""
     return {
         "max_steps": 300,
         "max_branch_steps": random.randint(3, 8),
         "max_steering": random.randint(0, 2),
         "max_messages": random.randint(2, 6),
-        "convergence": _policy(random),
+        "inherit_memory": random.random() < 0.3,
+        "convergence": policy(random, loose),
         "retry": {"max_attempts": random.randint(1, 3), "base_delay": 1.0, "max_delay": 4.0},
     }
-
-
-def chance(*identity: JSON) -> Random:
-    """Chance that depends on the identity alone."""
-    digest = blake2b(repr(identity).encode(), digest_size=8).digest()
-    return Random(int.from_bytes(digest))
-
-
-def answer(seed: int, step: dict[str, JSON]) -> tuple[str, JSON]:
-    """What the agent says to this attempt of this step: ("completed", reply) or ("failed", error)."""
-    random = chance(seed, step["step_id"], step["attempt"], step["agent"], step["request"])
-    roll = random.random()
-    if roll < 0.04:
-        return "failed", {"kind": "terminal", "type": "Broken", "message": "broken for good"}
-    if roll < 0.10:
-        return "failed", {"kind": "transient", "type": "Flaky", "message": "try again"}
-    if roll < 0.12:
-        return "failed", {"kind": "rate_limit", "type": "Busy", "message": "later", "retry_after": 1.5}
-    return "completed", _reply(random, step)
-
-
-def _reply(random: Random, step: dict[str, JSON]) -> JSON:
-    can = step["can_invoke"]
-    said = f"{step['agent']} at {step['step_id']}"
-    roll = random.random()
-    depth = step["step_id"].count(".f")
-    if roll < 0.05:
-        return {"next_action": random.choice(["invoke_agent", "dance", "parallel_invoke"]), "agents": "no list"}
-    if roll < 0.25 or not can:
-        return {"next_action": "final_response", "final_response": said}
-    if roll < 0.45:
-        return {"next_action": "invoke_agent", "action_input": {"agent": random.choice(can), "request": said}}
-    if roll < 0.70 and depth < 3:
-        targets = [random.choice(can) for _ in range(random.randint(1, 4))]
-        calls = [{"agent": t, "request": [said, i]} for i, t in enumerate(targets)]
-        return {"next_action": "parallel_invoke", "invocations": calls}
-    if depth >= 3:
-        return {"next_action": "final_response", "final_response": said}
-    return said

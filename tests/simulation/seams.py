@@ -27,6 +27,10 @@ class SeamUnit:
         await Seam("recall")
         return await self._unit.caused_by(messages)
 
+    async def history(self, run_id: Any) -> Any:
+        await Seam("history")
+        return await self._unit.history(run_id)
+
     async def append(self, events: Any, rows: Any, snapshots: Any = ()) -> None:
         await Seam("before append")
         await self._unit.append(events, rows, snapshots)
@@ -58,6 +62,10 @@ class SeamTransport:
             if part:
                 await self._transport.publish(part)
                 await Seam("published")
+
+    async def publish_signal(self, name: str, body: bytes) -> None:
+        await Seam("before signal")
+        await self._transport.publish_signal(name, body)
 
     async def park(self, delivery: Any, reason: str) -> None:
         await Seam("before park")

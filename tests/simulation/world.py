@@ -1,8 +1,8 @@
-"""One run of a random topology in a seeded world: two routers, two supervisors, workers, broker, store, clock.
+"""One run of a random topology in a seeded world: two routers, two supervisors, workers, people, broker, store, clock.
 
 Every port call of a handler is a seam. At each seam the scheduler picks, by the seed, who goes on; with faults
 switched on it also kills a service there (its unacked messages are offered again, its cache is gone),
-delivers messages twice, in any order, and once may lose the whole broker.
+delivers messages twice, in any order, pauses or cancels, and once may lose the whole broker.
 """
 
 from collections.abc import Coroutine
@@ -22,7 +22,8 @@ from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
 from anabranch.runtime.ports import Outgoing
 from anabranch.runtime.recovery import recover, wake
 from anabranch_contracts.addresses import ROUTER_QUEUE, SUPERVISOR_QUEUE, step_queue
-from tests.simulation import generate
+from tests.simulation import answers, generate
+from tests.simulation.outsiders import Outsiders
 from tests.simulation.seams import SeamInbox, SeamStore, SeamTransport, at_once
 
 JSON = Any
@@ -47,13 +48,14 @@ class Service:
 
 @dataclass
 class World:
-    """Everything, and one run in it."""
+    """Everything, and one run in it; a quarter of the seeds are `loose`: their outcome may depend on time."""
 
     seed: int
     schedule: int
     faults: bool = True
     topology: JSON = None
     config: JSON = None
+    fork: JSON = None
     now: datetime = START
     ids: int = 0
     store: MemoryStore = field(default_factory=MemoryStore)
@@ -61,14 +63,16 @@ class World:
 
     def __post_init__(self) -> None:
         generator = Random(self.seed)
-        self.topology = self.topology or generate.topology(generator)
-        self.config = self.config or generate.config(generator)
+        self.loose = generator.random() < 0.25
+        self.topology = self.topology or generate.topology(generator, self.loose)
+        self.config = self.config or generate.config(generator, self.loose)
         self.random = Random(self.schedule)
-        self.run_id = UUID(int=self.seed + 1)
+        self.run_id = UUID(int=self.seed + 1 + (1 << 100 if self.fork else 0))
+        self.outsiders = Outsiders(self, self.faults)
         self.lost_broker = not self.faults
         self.kills = 0
-        self.services = [Service(Router, ROUTER_QUEUE), Service(Supervisor, SUPERVISOR_QUEUE)] * 1
-        self.services += [Service(Router, ROUTER_QUEUE), Service(Supervisor, SUPERVISOR_QUEUE)]
+        both = (Router, ROUTER_QUEUE), (Supervisor, SUPERVISOR_QUEUE)
+        self.services = [Service(decider, queue) for decider, queue in both for _ in range(2)]
         for service in self.services:
             self._boot(service)
         self.agents = [n["name"] for n in self.topology["nodes"]]
@@ -104,8 +108,11 @@ class World:
 
     def play(self) -> "World":
         """Publish the request and let the seed decide until the run is over."""
-        body = {"run_id": str(self.run_id), "task": "go", "topology": self.topology, "config": self.config}
-        self._publish("run.requested", body)
+        if self.fork is not None:
+            self.send("run.fork", {"new_run_id": str(self.run_id), **self.fork})
+        else:
+            body = {"run_id": str(self.run_id), "task": "go", "topology": self.topology, "config": self.config}
+            self.send("run.requested", body)
         for _ in range(200_000):
             if not self._move():
                 if self.over:
@@ -126,7 +133,12 @@ class World:
     def over(self) -> bool:
         return self.status in ("completed", "failed", "rejected", "cancelled")
 
-    def _publish(self, key: str, body: JSON) -> None:
+    def rows(self, table: str) -> list[JSON]:
+        """The run's rows of a table."""
+        return [r for r in self.store.tables[table].values() if r["run_id"] == self.run_id]
+
+    def send(self, key: str, body: JSON) -> None:
+        """Publish a message, with faults sometimes twice."""
         outgoing = Outgoing(key, orjson.dumps(body), self._new_id(), "", str(self.run_id))
         at_once(self.worker.publish([outgoing]))
         if self.faults and self.random.random() < 0.05:
@@ -134,9 +146,14 @@ class World:
 
     def _move(self) -> bool:
         """One seam of one party, chosen by chance; False when all are idle."""
-        parties = [*self.services, None]
+        parties: list[Service | Outsiders | None] = [*self.services, None, self.outsiders]
         self.random.shuffle(parties)
-        return any(self._work() if party is None else self._advance(party) for party in parties)
+        return any(self._turn(party) for party in parties)
+
+    def _turn(self, party: "Service | Outsiders | None") -> bool:
+        if isinstance(party, Outsiders):
+            return party.act()
+        return self._work() if party is None else self._advance(party)
 
     def _advance(self, service: Service) -> bool:
         if service.task is None:
@@ -171,9 +188,8 @@ class World:
         return True
 
     def _answer(self, step: JSON) -> None:
-        outcome, said = generate.answer(self.seed, step)
-        body = {k: step[k] for k in ("run_id", "branch_id", "step_id", "attempt")}
-        self._publish(f"step.{outcome}", body | ({"response": said} if outcome == "completed" else {"error": said}))
+        outcome, fields = answers.agent(self.seed, self.loose, step)
+        self.send(f"step.{outcome}", {k: step[k] for k in ("run_id", "branch_id", "step_id", "attempt")} | fields)
 
     def _lose_broker(self) -> None:
         """All queues are gone, everybody starts anew, `recover` publishes what is owed."""
@@ -187,8 +203,10 @@ class World:
         at_once(recover(self.store, self.worker, self.now))
 
     def _wait(self) -> None:
-        """Nothing moves: let the clock go to the next timer."""
-        due = [r["due_at"] for r in self.store.tables["timers"].values() if r["due_at"] is not None]
+        """Nothing moves: people hurry, or the clock goes to the next timer."""
+        if self.outsiders.answer(again=True) or self.outsiders.resume():
+            return
+        due = [r["due_at"] for r in self.rows("timers") if r["due_at"] is not None]
         if not due:
             raise Stuck(f"{self.replay}: {self.status}, nothing pending")
         self.now = max(self.now + timedelta(seconds=1), min(due))

@@ -82,12 +82,11 @@ def as_question(value: JSON) -> AskUser:
 
 def ask(turn: Turn, branch: Branch, asked: AskUser, kind: str, returns_to: str | None) -> None:
     """Open a user request for a branch; the answer to a question goes to `returns_to`."""
-    place = branch.step.id if branch.step is not None else branch.id
-    calls = len(branch.step.calls) if branch.step is not None and kind == "call" else 0
+    place = f"{branch.step.id}/{branch.step.attempt}" if branch.step is not None else branch.id
     expires = (turn.now + timedelta(seconds=asked.timeout)).isoformat() if asked.timeout is not None else None
     turn.record(
         UserInputRequested(
-            request_id=turn.identity(f"{kind}/{place}/{calls}"),
+            request_id=turn.identity(f"{kind}/{place}"),
             branch_id=branch.id,
             agent=branch.agent,
             kind=kind,
@@ -112,7 +111,8 @@ def ask_about_step(turn: Turn, branch: Branch, error: dict[str, JSON]) -> None:
 
 def ask_about_fork(turn: Turn, fork: Fork, why: str) -> None:
     """What failed in a fork is for a person to decide."""
-    prompt = {"what": f"{fork.failed} of {fork.invocations} failed: {why}"[:2000], "causes": fork.causes}
+    what = f"{fork.failed} of {fork.invocations} failed: {why}"[:2000]
+    prompt = {"what": what, "causes": [cause for _, cause in fork.causes]}
     identity = turn.identity(f"fork/{fork.id}/{fork.asks}")
     turn.record(
         UserInputRequested(identity, fork.owner or "", fork.node, "fork", prompt, list(DECISIONS), fork_id=fork.id)

@@ -106,7 +106,7 @@ def came_whole(state: RunState, fork: Fork, node: str, tokens: Iterable[Token]) 
 
 
 def _covered(state: RunState, fork: Fork, node: str, here: int) -> bool:
-    if fork.unmet or fork.arrivals:
+    if fork.doubtful or fork.arrivals or fork.returns:  # who waits inside an agent's code does not go elsewhere
         return False
     graph = state.graph
     ended_on_the_way = sum(n for at, n in fork.ended_at.items() if graph.reaches(at, node))

@@ -137,6 +137,8 @@ def _plan_call(turn: Turn, branch: Branch, call: r.Call) -> Move:
         question = call.ask
         _askable(question)
         return lambda: ask(turn, branch, question, "call", None)
+    if any(i.agent == END for i in call.invocations):
+        raise Forbidden(f"{END} cannot be called: nothing comes back from it. Return a final_response instead.")
     _permit(turn.state, branch, [i.agent for i in call.invocations], call)
     _within_bounds(turn.state, branch, len(call.invocations))
     return lambda: open_call(turn, branch, call)

@@ -69,7 +69,7 @@ def insufficient(fork: Fork) -> dict[str, JSON]:
 
 
 def _causes(fork: Fork) -> list[dict[str, JSON]]:
-    return sorted(fork.causes, key=lambda c: str(c["branch_id"]))
+    return [cause for _, cause in fork.causes]
 
 
 def _first_cause(fork: Fork) -> str:
@@ -160,7 +160,7 @@ def cancel_inside(turn: Turn, fork: Fork, reason: str) -> None:
 
 def try_again(turn: Turn, fork: Fork) -> None:
     """Spawn the failed children of a fork anew, where they stood in the tree."""
-    lost = list(fork.lost)
+    lost = sorted(fork.lost, key=lambda one: one[1])
     turn.record(FailuresRetried(fork.id, [identity for identity, *_ in lost]))
     for identity, order, agent, request in lost:
         turn.record(BranchSpawned(f"{identity}r", fork.owner, fork.id, order, agent, request))

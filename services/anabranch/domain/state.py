@@ -114,8 +114,9 @@ class Clock:
 class Fork:
     """An open fork. `members` are its live tokens, `ever` counts all; `held[Y]` those parked at Y anywhere inside.
 
-    `ended_at[X]` counts tokens that failed or were cancelled at X, `busy` and `asking` branches anywhere inside
-    that are at work or wait for a person; those two are kept only where `timed` names a clock around.
+    `causes` are the first failures in tree order. `ended_at[X]` counts tokens that failed or were cancelled at X,
+    `busy` and `asking` branches anywhere inside that are at work or wait for a person; those two are kept only where
+    `timed` names a clock around.
     """
 
     id: str
@@ -135,7 +136,7 @@ class Fork:
     arrivals: int = 0
     here: int = 0
     records: list[tuple[Order, dict[str, JSON]]] = field(default_factory=list)
-    causes: list[dict[str, JSON]] = field(default_factory=list)
+    causes: list[tuple[Order, dict[str, JSON]]] = field(default_factory=list)
     lost: list[tuple[str, Order, str, JSON]] = field(default_factory=list)
     ended_at: dict[str, int] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
@@ -162,6 +163,11 @@ class Fork:
     def unmet(self) -> bool:
         """Whether too many have failed already; never turns back unless a person says so."""
         return self.unmet_with(self.failed)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether too many have failed for it to be met without a person's word."""
+        return self.policy.get("on_insufficient", "fail") != "proceed" and self.short_with(self.failed)
 
     @property
     def shared(self) -> bool:

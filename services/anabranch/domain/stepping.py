@@ -42,7 +42,7 @@ def request_step(turn: Turn, branch: Branch, agent: str, request: JSON) -> None:
     elif number > state.config["max_branch_steps"]:
         limit = state.config["max_branch_steps"]
         error = rule_error("MaxBranchSteps", f"the branch reached max_branch_steps = {limit}")
-        turn.record(BranchFailed(branch.id, branch.agent, error))
+        turn.record(BranchFailed(branch.id, agent, error))  # there, whether it had to wait for admission or not
     elif _permitted(turn, branch, agent, number, request):
         turn.record(StepRequested(branch.id, f"{branch.id}#{number}", number, 1, agent, request))
 

@@ -59,7 +59,7 @@ def snapshot_due(before: int, state: RunState) -> bool:
 
 def freeze(state: RunState) -> Snapshot:
     """The state as disposable bytes; rows must have been drawn from it."""
-    data = orjson.dumps(state, default=str)
+    data = orjson.dumps(state, default=str, option=orjson.OPT_NON_STR_KEYS)
     return Snapshot(state.run_id, state.version, reducer_hash(), data)
 
 

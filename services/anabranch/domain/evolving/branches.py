@@ -1,10 +1,15 @@
 """How branches come and go, and what their going means for their fork."""
 
+from bisect import insort
+from operator import itemgetter
+
 from anabranch.domain.clocks import clear_timer, fork_timer, retry_timer
 from anabranch.domain.evolving.people import close_fork_request, close_request
 from anabranch.domain.occupancy import count, enter_active, hold, leave_active, stop_waiting
 from anabranch.domain.state import ROOT, Branch, Fork, RunState, Token
 from anabranch_contracts import events as e
+
+MOST_CAUSES = 10
 
 
 def branch_spawned(s: RunState, ev: e.BranchSpawned, at: str) -> None:
@@ -93,13 +98,16 @@ def _arrived(s: RunState, fork: Fork) -> None:
 def branch_failed(s: RunState, ev: e.BranchFailed, at: str) -> None:
     branch = s.branches[ev.branch_id]
     fork = s.forks[branch.fork_id]
+    if branch.waits_on is None and branch.id not in s.tokens:
+        arrive(s, branch, ev.agent)
     branch.error = ev.error
     fork.failed += 1
     count(fork.ended_at, ev.agent, 1)
     record = {"agent": ev.agent, "branch_id": branch.id, "status": "failed", "error": ev.error}
     fork.records.append((branch.order, record))
-    if len(fork.causes) < 10:
-        fork.causes.append({"agent": ev.agent, "branch_id": branch.id, **ev.error})
+    said = {k: v for k, v in ev.error.items() if k != "causes"}
+    insort(fork.causes, (branch.order, {"agent": ev.agent, "branch_id": branch.id, **said}), key=itemgetter(0))
+    del fork.causes[MOST_CAUSES:]
     if branch.origin is not None:
         fork.lost.append((branch.id, branch.order, *branch.origin))
     if fork.unmet:
@@ -176,6 +184,7 @@ def close(s: RunState, fork: Fork, owner: Branch) -> None:
     close_fork_request(s, fork)
     stop_waiting(s, owner)
     clear_timer(s, fork_timer(fork.id))
+    fork.clock = None
     for work in (s.settled, s.suspect, s.shared):
         work.pop(fork.id, None)
     if not fork.members:

@@ -1,0 +1,111 @@
+"""Every counter of a run's state, counted again from what it counts, after each turn of a recorded stream."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from anabranch.domain.evolve import evolve
+from anabranch.domain.occupancy import enclosing
+from anabranch.domain.recorded import Recorded
+from anabranch.domain.state import Branch, Fork, RunState
+from anabranch_contracts.events import RunForked
+
+Counts = dict[str, Any]
+
+
+def audit(events: Sequence[Recorded]) -> None:
+    """Raises where a counter of the state is not the count."""
+    state = RunState(events[0].run_id)
+    for one, after in zip(events, [*events[1:], None], strict=True):
+        evolve(state, one)
+        whole = after is None or (after.causation_id != one.causation_id and not isinstance(after.event, RunForked))
+        if whole:  # a run may be forked in the middle of a turn
+            told, counted = _told(state), _counted(state)
+            wrong = {k: (told[k], counted[k]) for k in told if told[k] != counted[k]}
+            assert not wrong, f"version {state.version}, {type(one.event).__name__}: {wrong}"
+
+
+def _told(s: RunState) -> Counts:
+    return {
+        "running": s.running,
+        "busy": s.busy,
+        "asking": s.asking,
+        "pending": set(s.pending),
+        "active": s.active,
+        "waiting": s.waiting,
+        "held": {at: dict(held) for at, held in s.waiting_held.items() if held},
+        "parked": {node: set(tokens) for node, tokens in s.parked.items()},
+        "members": {f.id: set(f.members) for f in s.forks.values()},
+        "inside": {f.id: dict(f.held) for f in s.forks.values()},
+        "here": {f.id: f.here for f in s.forks.values()},
+        "timed": {f.id: (f.busy, f.asking) for f in s.forks.values() if f.clock is not None},
+        "timers": set(s.timers),
+    }
+
+
+def _counted(s: RunState) -> Counts:
+    branches, forks = s.branches.values(), s.forks.values()
+    asked = [s.branches[f.owner] if f.owner else None for f in forks if f.asked is not None]
+    working = [b for b in branches if _works(b)]
+    return {
+        "running": sum(b.status == "running" for b in branches),
+        "busy": len(working),
+        "asking": sum(b.waits_for is not None for b in branches) + len(asked),
+        "pending": {b.id for b in branches if b.status == "pending" and f"retry/{b.id}" not in s.timers},
+        "active": Counter([b.agent for b in branches if _works(b) or b.waits_for] + [o.agent for o in asked if o]),
+        "waiting": Counter(s.forks[b.waits_on].node for b in branches if b.waits_on is not None),
+        "held": _held(s),
+        "parked": {n: {t.id for t in s.tokens.values() if t.node == n} for n in {t.node for t in s.tokens.values()}},
+        "members": {f.id: _members(s, f) for f in forks},
+        "inside": {f.id: _parked_inside(s, f) for f in forks},
+        "here": {f.id: sum(t.fork_id == f.id for t in s.tokens.values()) for f in forks},
+        "timed": {f.id: _inside(s, f) for f in forks if f.clock is not None},
+        "timers": _timers(s),
+    }
+
+
+def _parked_inside(s: RunState, fork: Fork) -> Counts:
+    return dict(Counter(t.node for t in s.tokens.values() if _is_inside(s, t.fork_id, fork)))
+
+
+def _works(b: Branch) -> bool:
+    return b.status in ("pending", "running") and b.waits_for is None and b.waits_on is None
+
+
+def _held(s: RunState) -> dict[str, dict[str, int]]:
+    found: dict[str, Counter[str]] = {}
+    for fork in s.forks.values():
+        if fork.node is not None and not fork.closed:
+            nodes = {t.node for t in s.tokens.values() if _is_inside(s, t.fork_id, fork)}
+            found.setdefault(fork.node, Counter()).update(nodes)
+    return {at: dict(held) for at, held in found.items() if held}
+
+
+def _is_inside(s: RunState, fork_id: str, fork: Fork) -> bool:
+    return any(f.id == fork.id for f in enclosing(s, fork_id))
+
+
+def _members(s: RunState, fork: Fork) -> set[str]:
+    return {b.id for b in s.branches.values() if b.fork_id == fork.id} | {
+        t.id for t in s.tokens.values() if t.fork_id == fork.id and not t.is_branch
+    }
+
+
+def _inside(s: RunState, fork: Fork) -> tuple[int, int]:
+    branches = [b for b in s.branches.values() if _is_inside(s, b.fork_id, fork)]
+    asked = [f for f in s.forks.values() if f.asked and (f.owner is None or f.id != fork.id) and _is_around(s, f, fork)]
+    own = int(fork.asked is not None and fork.owner is None)
+    return sum(map(_works, branches)), sum(b.waits_for is not None for b in branches) + len(asked) + own
+
+
+def _is_around(s: RunState, inner: Fork, fork: Fork) -> bool:
+    return inner.owner is not None and _is_inside(s, s.branches[inner.owner].fork_id, fork)
+
+
+def _timers(s: RunState) -> set[str]:
+    """Only those that something live explains; clocks may stand still."""
+    retries = {f"retry/{b.id}" for b in s.branches.values() if b.id not in s.pending and b.step and b.step.due_at}
+    asks = {f"ask/{r.id}" for r in s.requests.values() if f"ask/{r.id}" in s.timers}
+    clocks = {f"fork/{f.id}" for f in s.forks.values() if f.clock is not None and f.clock.since is not None}
+    run = {"run"} if s.clock is not None and s.clock.since is not None else set()
+    return retries | asks | clocks | run
