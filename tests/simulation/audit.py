@@ -47,13 +47,16 @@ def _counted(s: RunState) -> Counts:
     branches, forks = s.branches.values(), s.forks.values()
     asked = [s.branches[f.owner] if f.owner else None for f in forks if f.asked is not None]
     working = [b for b in branches if _works(b)]
+    placed = [b for b in branches if b.homes is None]
     return {
         "running": sum(b.status == "running" for b in branches),
         "busy": len(working),
         "asking": sum(b.waits_for is not None for b in branches) + len(asked),
         "pending": {b.id for b in branches if b.status == "pending" and f"retry/{b.id}" not in s.timers},
-        "active": Counter([b.agent for b in branches if _works(b) or b.waits_for] + [o.agent for o in asked if o]),
-        "waiting": Counter(s.forks[b.waits_on].node for b in branches if b.waits_on is not None),
+        "active": Counter(
+            [b.agent for b in placed if _works(b) or b.waits_for] + [o.agent for o in asked if o and o.homes is None]
+        ),
+        "waiting": Counter(s.forks[b.waits_on].node for b in placed if b.waits_on is not None),
         "held": _held(s),
         "parked": {n: {t.id for t in s.tokens.values() if t.node == n} for n in {t.node for t in s.tokens.values()}},
         "members": {f.id: _members(s, f) for f in forks},

@@ -11,6 +11,7 @@ from anabranch_contracts.events.branches import (
     BranchFailed,
     BranchHeld,
     BranchMerged,
+    BranchOrphaned,
     BranchParked,
     BranchSpawned,
     ResultDelivered,
@@ -55,6 +56,7 @@ __all__ = [
     "BranchFailed",
     "BranchHeld",
     "BranchMerged",
+    "BranchOrphaned",
     "BranchParked",
     "BranchSpawned",
     "CheckpointCreated",
@@ -105,6 +107,7 @@ Event = (
     | BranchCompleted
     | BranchFailed
     | BranchCancelled
+    | BranchOrphaned
     | BranchMerged
     | StepRequested
     | StepCompleted

@@ -75,6 +75,14 @@ class BranchCancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class BranchOrphaned:
+    """Its fork goes on without the branch, which finishes unheard; `error` where that counts as failed."""
+
+    branch_id: str
+    error: dict[str, JSON] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BranchMerged:
     """The branch gave its control to `into_branch_id` (None: to what its tokens became elsewhere)."""
 

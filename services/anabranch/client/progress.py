@@ -7,9 +7,9 @@ import orjson
 
 JSON = Any
 BRANCHES = {
-    "BranchSpawned", "BranchCompleted", "BranchFailed", "BranchCancelled", "BranchMerged", "BranchConverged",
-    "ForkOpened", "ForkSettled", "ForkWaived", "UserInputRequested", "UserInputProvided", "RunPaused", "RunResumed",
-    "RunForked", "RuleApplied",
+    "BranchSpawned", "BranchCompleted", "BranchFailed", "BranchCancelled", "BranchOrphaned", "BranchMerged",
+    "BranchConverged", "ForkOpened", "ForkSettled", "ForkWaived", "UserInputRequested", "UserInputProvided",
+    "RunPaused", "RunResumed", "RunForked", "RuleApplied",
 }  # fmt: skip
 OUTCOMES = {"RunStarted", "RunRejected", "RunCompleted", "RunFailed", "RunCancelled"}
 
@@ -59,6 +59,7 @@ SAYINGS: dict[str, Callable[[JSON], str]] = {
     "BranchParked": lambda d: f"  {d['branch_id']}  waits at {d['node']}",
     "BranchCompleted": lambda d: f"- {d['branch_id']}  done at {d['agent']}",
     "BranchCancelled": lambda d: f"- {d['branch_id']}  cancelled: {d['reason'][:160]}",
+    "BranchOrphaned": lambda d: f"  {d['branch_id']}  goes on unheard",
     "BranchFailed": lambda d: f"! {d['branch_id']}  failed at {d['agent']}: {d['error']['message'][:160]}",
     "StepRequested": _step,
     "StepCompleted": lambda d: f"  {d['branch_id']}  {d['agent']}: {d['action']}",

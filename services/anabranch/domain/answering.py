@@ -3,7 +3,8 @@
 from typing import Any
 
 from anabranch.domain.asking import decision, misfit
-from anabranch.domain.routing import Forbidden, complete, move_to, plan_content
+from anabranch.domain.moving import complete, move_to
+from anabranch.domain.routing import Forbidden, plan_content
 from anabranch.domain.settling import fail, insufficient, try_again
 from anabranch.domain.state import ROOT, Branch, Fork, UserRequest
 from anabranch.domain.stepping import next_step

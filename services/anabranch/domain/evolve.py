@@ -7,7 +7,7 @@ recorded has happened. The state is moved in place and handed back; whoever fold
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from anabranch.domain.evolving import branches, forks, people, runs, steps
+from anabranch.domain.evolving import branches, forks, orphans, people, runs, steps
 from anabranch.domain.recorded import Recorded
 from anabranch.domain.state import RunState
 from anabranch_contracts import events as e
@@ -57,6 +57,7 @@ _TABLE: dict[type, Callable[[RunState, Any, str], None]] = {
     e.BranchCompleted: branches.branch_completed,
     e.BranchFailed: branches.branch_failed,
     e.BranchCancelled: branches.branch_cancelled,
+    e.BranchOrphaned: orphans.branch_orphaned,
     e.BranchMerged: branches.branch_merged,
     e.ForkSettled: forks.fork_settled,
     e.BranchConverged: forks.converged,

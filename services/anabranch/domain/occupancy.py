@@ -2,15 +2,15 @@
 
 Three counters of places: `active[X]` tokens that run at X; `waiting[X]` owners that wait at X for their fork;
 `waiting_held[X][Y]` those of them whose fork holds something parked at Y, directly or through inner forks:
-these do not keep Y from firing. Parking walks up the enclosing forks once: O(depth). Two counters of what the
-run is at, `busy` and `asking`, also for each fork that a clock runs for: they stop the clocks while only people
-are waited for.
+these do not keep Y from firing. Orphans are counted in none of them. Parking walks up the enclosing forks once:
+O(depth). Two counters of what the run is at, `busy` and `asking`, also for each fork that a clock runs for: they
+stop the clocks while only people are waited for.
 """
 
 from collections.abc import Iterator
 
 from anabranch.domain.clocks import RUN_TIMER, fork_timer, sync
-from anabranch.domain.state import Branch, Fork, RunState, Token
+from anabranch.domain.state import ORPHANS, ROOT, Branch, Fork, RunState, Token
 
 
 def count(counter: dict[str, int], key: str, change: int) -> None:
@@ -69,22 +69,28 @@ def sync_fork(state: RunState, fork: Fork) -> None:
         sync(state, fork_timer(fork.id), fork.clock, goes)
 
 
+def place(counter: dict[str, int], branch: Branch, change: int) -> None:
+    """Count the branch at its agent, unless it is an orphan: no convergence node waits for those."""
+    if branch.homes is None:
+        count(counter, branch.agent, change)
+
+
 def enter_active(state: RunState, branch: Branch) -> None:
     """The branch is at work at its agent."""
-    count(state.active, branch.agent, 1)
+    place(state.active, branch, 1)
     work(state, branch.fork_id, 1)
 
 
 def leave_active(state: RunState, branch: Branch) -> None:
     """The branch is at work no longer."""
-    count(state.active, branch.agent, -1)
+    place(state.active, branch, -1)
     work(state, branch.fork_id, -1)
 
 
 def wait_on(state: RunState, branch: Branch, fork: Fork) -> None:
     """An active branch starts to wait at its agent for `fork`."""
     leave_active(state, branch)
-    count(state.waiting, branch.agent, 1)
+    place(state.waiting, branch, 1)
     branch.waits_on, branch.status = fork.id, "waiting"
 
 
@@ -95,9 +101,15 @@ def stop_waiting(state: RunState, branch: Branch) -> None:
     assert fork.node is not None
     for node in fork.held:
         count(state.waiting_held.setdefault(fork.node, {}), node, -1)
-    count(state.waiting, fork.node, -1)
+    place(state.waiting, branch, -1)
     fork.closed = True
     branch.waits_on = None
+
+
+def settle_if_empty(state: RunState, fork: Fork) -> None:
+    """A fork without live tokens is to be settled, unless a person decides about it; the run waits for its orphans."""
+    if not (fork.members or fork.closed or fork.asked or (fork.id == ROOT and ORPHANS in state.forks)):
+        state.settled[fork.id] = None
 
 
 def may_still_come(state: RunState, node: str) -> bool:

@@ -1,15 +1,14 @@
-"""Read an agent's reply and decide where control goes next (semantics 3 and 4)."""
+"""Read an agent's reply: accept, reject or discard it, and plan the move it asks for (semantics 3)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
-from anabranch.domain.asking import Unaskable, as_question, ask, askable
+from anabranch.domain.asking import Unaskable, ask, askable
 from anabranch.domain.conditions import facts_of, holds
 from anabranch.domain.graph import END
-from anabranch.domain.occupancy import enclosing
-from anabranch.domain.policies import fork_policy
-from anabranch.domain.state import ROOT, Branch, Fork, RunState
-from anabranch.domain.stepping import next_step, over_budget, rule_error, too_many_branches
+from anabranch.domain.moving import complete, move_to, open_call, open_fork
+from anabranch.domain.state import Branch, RunState
+from anabranch.domain.stepping import over_budget
 from anabranch.domain.turn import Turn
 from anabranch_contracts import events as e
 from anabranch_contracts import messages as m
@@ -144,20 +143,6 @@ def _plan_call(turn: Turn, branch: Branch, call: r.Call) -> Move:
     return lambda: open_call(turn, branch, call)
 
 
-def open_call(turn: Turn, branch: Branch, call: r.Call) -> None:
-    """Start a branch for each agent that is called; whatever becomes of them goes back to the caller."""
-    if too_many_branches(turn, len(call.invocations)):
-        return
-    number = branch.forks + 1
-    fork_id, order = f"{branch.id}.f{number}", [*branch.order, number, 0]
-    policy = {**turn.state.config["convergence"], "on_insufficient": "proceed", "eager": False, "fail_fast": False}
-    policy |= {"timeout": call.timeout, "on_timeout": "proceed"}
-    turn.record(e.ForkOpened(fork_id, branch.id, branch.agent, len(call.invocations), policy, returns=True))
-    for i, one in enumerate(call.invocations):
-        place = [*order, i]
-        turn.record(e.BranchSpawned(f"{fork_id}.b{i}", branch.id, fork_id, place, one.agent, one.request))
-
-
 def _error(error: JSON) -> dict[str, JSON]:
     message = error if isinstance(error, str) else str(error)
     return {"kind": "terminal", "type": "TerminalError", "message": message[:2000]}
@@ -226,93 +211,3 @@ def plan_content(turn: Turn, branch: Branch, value: JSON) -> Move:
         f"{branch.agent} has several successors and did not choose: answer with "
         f'{{"next_action": "invoke_agent", "action_input": one of {choices}}} or a final_response.'
     )
-
-
-def complete(turn: Turn, branch: Branch, value: JSON) -> None:
-    """The branch is done; its value arrives at its fork, or at the run."""
-    turn.record(e.BranchCompleted(branch.id, branch.agent, value, branch.fork_id))
-
-
-def move_to(turn: Turn, branch: Branch, target: str, value: JSON) -> None:
-    """Invoke one agent: deliver, ask, return to a waiting ancestor, park, or go on there."""
-    state, agent = turn.state, branch.agent
-    returning = _waiting_ancestor(state, branch.fork_id, target)
-    if target == END:
-        turn.record(e.ResultDelivered(branch.id, branch.order, agent, value))
-        turn.record(e.BranchCompleted(branch.id, agent, value, None))
-    elif state.graph.is_user(target):
-        if not _said_enough(turn, branch, target, value):
-            ask(turn, branch, as_question(value), "question", state.graph.answers_to(target, agent))
-    elif returning is not None:
-        turn.record(e.BranchCompleted(branch.id, agent, value, returning.id))
-    elif target in state.graph.convergence:
-        turn.record(e.BranchParked(branch.id, target, agent, value))
-    elif not _said_enough(turn, branch, target, value):
-        next_step(turn, branch, target, value)
-
-
-def _said_enough(turn: Turn, branch: Branch, target: str, value: JSON) -> bool:
-    """End a conversation that has had its turns: with the last value said, or as failed."""
-    rules = turn.state.graph.rules
-    rule = rules.turns(branch.agent, target) if (branch.agent, target) in turn.state.graph.conversational else None
-    said = branch.turns.get("|".join(sorted((branch.agent, target))), 0)
-    if rule is None or said < 2 * rule["max_turns"]:
-        return False
-    reason = f"{branch.agent} <-> {target} reached max_turns = {rule['max_turns']}"
-    on_limit = rule.get("on_limit", "complete")
-    turn.record(e.RuleApplied(-1, "MaxTurnsRule", on_limit, reason, branch.id))
-    if on_limit == "fail":
-        turn.record(e.BranchFailed(branch.id, branch.agent, rule_error("MaxTurnsRule", reason)))
-    else:
-        complete(turn, branch, value)
-    return True
-
-
-def _waiting_ancestor(state: RunState, fork_id: str, agent: str) -> Fork | None:
-    """The nearest fork around whose owner waits at `agent`."""
-    if agent not in state.waiting:
-        return None
-    return next((f for f in enclosing(state, fork_id) if f.id != ROOT and f.node == agent), None)
-
-
-def open_fork(
-    turn: Turn,
-    branch: Branch,
-    invocations: list[tuple[str, JSON]],
-    dispatched: list[str] | None = None,
-    own: dict[str, JSON] | None = None,
-    inherit: bool | None = None,
-) -> None:
-    """Invoke several agents at once and wait for them; `own` is the policy that the reply asks for."""
-    state, agent = turn.state, branch.agent
-    if too_many_branches(turn, sum(target != END for target, _ in invocations)):
-        return
-    number = branch.forks + 1
-    fork_id, order = f"{branch.id}.f{number}", [*branch.order, number, 0]
-    if all(target == END for target, _ in invocations):
-        _deliver_all(turn, branch, order, invocations)
-        turn.record(e.BranchMerged(branch.id))
-        return
-    policy = fork_policy(state, agent, [target for target, _ in invocations], own)
-    waiting = _waiting_names(state, branch)
-    inherits = bool(state.config.get("inherit_memory")) if inherit is None else inherit
-    turn.record(e.ForkOpened(fork_id, branch.id, agent, len(invocations), policy, dispatched, inherit_memory=inherits))
-    for i, (target, request) in enumerate(invocations):
-        place, token = [*order, i], f"{fork_id}.b{i}"
-        if target == END:
-            turn.record(e.ResultDelivered(branch.id, place, agent, request))
-        elif target in state.graph.convergence and target not in waiting:
-            turn.record(e.ContributionParked(fork_id, token, place, target, agent, request))
-        else:
-            turn.record(e.BranchSpawned(token, branch.id, fork_id, place, target, request))
-
-
-def _waiting_names(state: RunState, branch: Branch) -> set[str]:
-    """Agents at which an ancestor waits, the forking branch itself included."""
-    around = {f.node for f in enclosing(state, branch.fork_id) if f.node is not None}
-    return around | {branch.agent}
-
-
-def _deliver_all(turn: Turn, branch: Branch, order: list[int], invocations: list[tuple[str, JSON]]) -> None:
-    for i, (_, value) in enumerate(invocations):
-        turn.record(e.ResultDelivered(branch.id, [*order, i], branch.agent, value))

@@ -10,6 +10,7 @@ from anabranch_contracts.events import (
     BranchCancelled,
     BranchFailed,
     BranchMerged,
+    BranchOrphaned,
     BranchSpawned,
     ContributionCancelled,
     FailuresRetried,
@@ -53,6 +54,8 @@ def fail(turn: Turn, fork: Fork, error: dict[str, JSON]) -> None:
     if fork.owner is None:
         turn.record(RunFailed(error))
         return
+    if not fork.policy.get("terminate_orphans", True):
+        _leave_behind(turn, fork, "its fork failed")
     cancel_inside(turn, fork, "its fork failed")
     owner = turn.state.branches[fork.owner]
     turn.record(ForkSettled(fork.id, owner.id, "failed", fork.arrivals, fork.failed))
@@ -106,10 +109,9 @@ def abandon(turn: Turn, fork: Fork) -> None:
 
 
 def enough(turn: Turn, fork: Fork) -> None:
-    """An eager fork goes on with the share that has arrived; the rest is cancelled."""
+    """An eager fork goes on with the share that has arrived."""
     turn.record(ForkWaived(fork.id, "eager"))
-    for branch in _at_work(turn.state, fork):
-        cancel(turn, branch, "enough others had arrived")
+    _leave_behind(turn, fork, "enough others had arrived")
 
 
 def expire(turn: Turn, fork: Fork) -> None:
@@ -125,9 +127,31 @@ def expire(turn: Turn, fork: Fork) -> None:
             what = "the run" if fork.id == ROOT else f"fork {fork.id} at {fork.node}"
             fail(turn, fork, {**error, "message": f"{what} was {error['message']}", "causes": _causes(fork)})
             return
+    _leave_behind(turn, fork, "its fork timed out", error)
+
+
+def _leave_behind(turn: Turn, fork: Fork, reason: str, error: dict[str, JSON] | None = None) -> None:
+    """The fork waits for nobody any more: who is still at work is ended, or by its policy finishes unheard."""
     for branch in _at_work(turn.state, fork):
-        cancel_inside_of(turn, branch, "its fork timed out")
-        turn.record(BranchFailed(branch.id, branch.agent, error))
+        if not fork.policy.get("terminate_orphans", True) and branch.step is not None:
+            _clear_nodes(turn, branch, reason)
+            turn.record(BranchOrphaned(branch.id, error))
+        elif error is None:
+            cancel(turn, branch, reason)
+        else:
+            cancel_inside_of(turn, branch, reason)
+            turn.record(BranchFailed(branch.id, branch.agent, error))
+
+
+def _clear_nodes(turn: Turn, branch: Branch, reason: str) -> None:
+    """End what is parked inside: an orphan meets nobody at a convergence node."""
+    if branch.waits_on is None:
+        return
+    for token in sorted(turn.state.forks[branch.waits_on].members):
+        if token in turn.state.tokens:
+            _end_token(turn, token, reason)
+        else:
+            _clear_nodes(turn, turn.state.branches[token], reason)
 
 
 def _at_work(state: RunState, fork: Fork) -> list[Branch]:
@@ -151,11 +175,15 @@ def cancel_inside_of(turn: Turn, branch: Branch, reason: str) -> None:
 def cancel_inside(turn: Turn, fork: Fork, reason: str) -> None:
     """End every live token of a fork, the innermost first."""
     for token in sorted(fork.members):
-        branch = turn.state.branches.get(token)
-        if branch is None:
-            turn.record(ContributionCancelled(token, reason))
-        else:
-            cancel(turn, branch, reason)
+        _end_token(turn, token, reason)
+
+
+def _end_token(turn: Turn, token: str, reason: str) -> None:
+    branch = turn.state.branches.get(token)
+    if branch is None:
+        turn.record(ContributionCancelled(token, reason))
+    else:
+        cancel(turn, branch, reason)
 
 
 def try_again(turn: Turn, fork: Fork) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 from anabranch.domain.graph import Graph, graph_of
 
 ROOT = ""
+ORPHANS = "orphans"
 TERMINAL = frozenset({"completed", "failed", "cancelled", "rejected"})
 TYPE_RANK = ("simple", "conversation", "nested", "user_interaction")
 
@@ -56,7 +57,8 @@ class Branch:
     """One thread of control: at `agent`, in fork `fork_id`, placed at `order` in the tree.
 
     It waits on a fork, for a user request, or for admission (then `request` is what its next step gets). `turns`
-    counts moves by conversation; `origin` (agent, request) is kept where it may have to be tried again.
+    counts moves by conversation; `origin` (agent, request) is kept where it may have to be tried again. `homes` of an
+    orphan are the nodes at which somebody would have waited for it.
     """
 
     id: str
@@ -78,6 +80,7 @@ class Branch:
     dispatched: list[str] | None = None
     turns: dict[str, int] = field(default_factory=dict)
     origin: tuple[str, JSON] | None = None
+    homes: list[str] | None = None
     error: JSON = None
     result_version: int | None = None
     finished_at: str | None = None

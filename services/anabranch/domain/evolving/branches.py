@@ -2,11 +2,12 @@
 
 from bisect import insort
 from operator import itemgetter
+from typing import Any
 
 from anabranch.domain.clocks import clear_timer, fork_timer, retry_timer
 from anabranch.domain.evolving.people import close_fork_request, close_request
-from anabranch.domain.occupancy import count, enter_active, hold, leave_active, stop_waiting
-from anabranch.domain.state import ROOT, Branch, Fork, RunState, Token
+from anabranch.domain.occupancy import count, enter_active, hold, leave_active, place, settle_if_empty, stop_waiting
+from anabranch.domain.state import ORPHANS, ROOT, Branch, Fork, RunState, Token
 from anabranch_contracts import events as e
 
 MOST_CAUSES = 10
@@ -17,6 +18,7 @@ def branch_spawned(s: RunState, ev: e.BranchSpawned, at: str) -> None:
     branch = Branch(ev.branch_id, ev.parent_branch_id, ev.fork_id, ev.order, ev.agent, request, at)
     parent = s.branches.get(ev.parent_branch_id) if ev.parent_branch_id else None
     branch.context = dict(parent.context) if parent else {}
+    branch.homes = parent.homes if parent else None
     if parent is not None and s.forks[ev.fork_id].inherits:
         branch.memory = {agent: list(messages) for agent, messages in parent.memory.items()}
     enter(s, branch)
@@ -54,13 +56,13 @@ def arrive(s: RunState, branch: Branch, agent: str) -> None:
     """An active branch is at `agent` from now on."""
     if branch.agent == agent:
         return
-    count(s.active, branch.agent, -1)
-    count(s.active, agent, 1)
+    place(s.active, branch, -1)
     if (branch.agent, agent) in s.graph.conversational:
         branch.rise("conversation")
         pair = "|".join(sorted((branch.agent, agent)))
         branch.turns[pair] = branch.turns.get(pair, 0) + 1
     branch.agent, branch.dispatched = agent, None
+    place(s.active, branch, 1)
 
 
 def result_delivered(s: RunState, ev: e.ResultDelivered, at: str) -> None:
@@ -101,26 +103,39 @@ def branch_failed(s: RunState, ev: e.BranchFailed, at: str) -> None:
     if branch.waits_on is None and branch.id not in s.tokens:
         arrive(s, branch, ev.agent)
     branch.error = ev.error
+    count_failure(s, fork, branch, ev.error)
+    end(s, branch, "failed", at)
+
+
+def count_failure(s: RunState, fork: Fork, branch: Branch, error: dict[str, Any]) -> None:
+    """One invocation of the fork failed."""
     fork.failed += 1
-    count(fork.ended_at, ev.agent, 1)
-    record = {"agent": ev.agent, "branch_id": branch.id, "status": "failed", "error": ev.error}
-    fork.records.append((branch.order, record))
-    said = {k: v for k, v in ev.error.items() if k != "causes"}
-    insort(fork.causes, (branch.order, {"agent": ev.agent, "branch_id": branch.id, **said}), key=itemgetter(0))
+    count(fork.ended_at, branch.agent, 1)
+    fork.records.append((branch.order, record(branch, "failed", error=error)))
+    said = {k: v for k, v in error.items() if k != "causes"}
+    insort(fork.causes, (branch.order, {"agent": branch.agent, "branch_id": branch.id, **said}), key=itemgetter(0))
     del fork.causes[MOST_CAUSES:]
     if branch.origin is not None:
         fork.lost.append((branch.id, branch.order, *branch.origin))
     if fork.unmet:
         s.suspect[fork.id] = None
-    end(s, branch, "failed", at)
+
+
+def record(branch: Branch, status: str, **more: Any) -> dict[str, Any]:
+    """What the fork's owner is told of one of its branches."""
+    return {"agent": branch.agent, "branch_id": branch.id, "status": status, **more}
+
+
+def count_cancelled(fork: Fork, branch: Branch, status: str) -> None:
+    """Nothing will come of one invocation of the fork."""
+    fork.cancelled += 1
+    count(fork.ended_at, branch.agent, 1)
+    fork.records.append((branch.order, record(branch, status)))
 
 
 def branch_cancelled(s: RunState, ev: e.BranchCancelled, at: str) -> None:
     branch = s.branches[ev.branch_id]
-    fork = s.forks[branch.fork_id]
-    fork.cancelled += 1
-    count(fork.ended_at, branch.agent, 1)
-    fork.records.append((branch.order, {"agent": branch.agent, "branch_id": branch.id, "status": "cancelled"}))
+    count_cancelled(s.forks[branch.fork_id], branch, "cancelled")
     end(s, branch, "cancelled", at)
 
 
@@ -148,8 +163,8 @@ def gone(s: RunState, fork: Fork, token_id: str) -> None:
         return
     if fork.closed:
         del s.forks[fork.id]
-    elif fork.asked is None:
-        s.settled[fork.id] = None
+        fork = s.forks[ROOT] if fork.id == ORPHANS else fork  # a run is over when the last orphan is
+    settle_if_empty(s, fork)
 
 
 def leave(s: RunState, branch: Branch) -> None:

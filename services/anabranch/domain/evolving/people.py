@@ -1,7 +1,7 @@
 """User requests open and close; who waits for one is active, but not at work."""
 
 from anabranch.domain.clocks import ask_timer, clear_timer, set_timer
-from anabranch.domain.occupancy import count, sync_fork, work
+from anabranch.domain.occupancy import place, settle_if_empty, sync_fork, work
 from anabranch.domain.state import ROOT, Branch, Fork, RunState, UserRequest
 from anabranch_contracts import events as e
 
@@ -42,7 +42,7 @@ def _fork_waits(s: RunState, ev: e.UserInputRequested) -> None:
     s.settled.pop(fork.id, None)
     owner = _owner(s, fork)
     if owner is not None:
-        count(s.active, owner.agent, 1)
+        place(s.active, owner, 1)
         owner.rise("user_interaction")
         s.touched_branches[owner.id] = owner
     work(s, owner.fork_id if owner is not None else fork.id, 0, +1)
@@ -57,10 +57,9 @@ def _fork_waits_no_more(s: RunState, fork: Fork) -> None:
     owner = _owner(s, fork)
     fork.asked = None
     if owner is not None:
-        count(s.active, owner.agent, -1)
+        place(s.active, owner, -1)
     work(s, owner.fork_id if owner is not None else fork.id, 0, -1)
-    if not fork.members:
-        s.settled[fork.id] = None
+    settle_if_empty(s, fork)
 
 
 def provided(s: RunState, ev: e.UserInputProvided, at: str) -> None:

@@ -1,0 +1,136 @@
+"""`terminate_orphans: false`: who is not waited for any more finishes unheard, and the run ends after them."""
+
+from typing import Any
+
+import pytest
+
+from tests.unit.domain.runs import Run
+
+HUB = {
+    "nodes": ["H", "W1", "W2", "X", {"name": "Y", "is_convergence_point": True}],
+    "edges": ["H <-> W1", "H <-> W2", "W2 <-> X", "X -> H", "X -> Y", "X -> End"],
+    "entry": "H",
+}
+EAGER = {"eager": True, "min_ratio": 0.5, "terminate_orphans": False}
+
+
+def fork(*agents: str, **more: Any) -> dict[str, Any]:
+    return {"next_action": "parallel_invoke", "agents": list(agents), **more}
+
+
+def invoke(agent: str) -> dict[str, Any]:
+    return {"next_action": "invoke_agent", "action_input": agent, "request": "on"}
+
+
+def final(value: object) -> dict[str, Any]:
+    return {"next_action": "final_response", "final_response": value}
+
+
+def eager(**more: Any) -> Run:
+    """The hub has gone on with the first answer; the other spoke is still at work."""
+    run = Run(HUB, config={"convergence": {**EAGER, **more}})
+    run.reply("H", fork("W1", "W2"))
+    run.reply("W1", final("one"))
+    return run
+
+
+def test_the_owner_is_told_that_the_orphan_still_runs() -> None:
+    run = eager()
+    assert [(r["agent"], r["status"]) for r in run.at("H")["request"]] == [("W1", "completed"), ("W2", "running")]
+    assert run.at("W2")["step_id"] == "b0.f1.b1#1"
+
+
+def test_by_default_it_is_cancelled_instead() -> None:
+    run = eager(terminate_orphans=True)
+    assert [r["status"] for r in run.at("H")["request"]] == ["completed", "cancelled"]
+    assert [s["agent"] for s in run.asked.values()] == ["H"]
+
+
+@pytest.mark.parametrize("home", ["H", "Y", "End"])
+def test_an_orphan_goes_on_until_it_comes_to_where_it_was_waited_for(home: str) -> None:
+    run = eager()
+    run.reply("W2", invoke("X"))
+    run.reply("H", final("done"))
+    assert run.state.status == "running" and [s["agent"] for s in run.asked.values()] == ["X"]
+    run.reply("X", invoke(home))
+    assert run.state.status == "completed" and run.result == "done"
+    discarded = run.last("StepResultDiscarded")
+    assert discarded.step_id == "b0.f1.b1#2" and "gone on without it" in discarded.reason
+    assert run.replayed() == run.state
+
+
+def test_no_convergence_node_waits_for_an_orphan() -> None:
+    topology = {**HUB, "edges": [*HUB["edges"], "H -> Y"]}
+    run = Run(topology, config={"convergence": EAGER})
+    run.reply("H", fork("W1", "W2"))
+    run.reply("W1", final("one"))
+    run.reply("W2", invoke("X"))
+    run.reply("H", invoke("Y"))
+    assert run.at("Y") and run.at("X")
+
+
+def test_a_fork_of_an_orphan_comes_back_to_it() -> None:
+    run = eager()
+    run.reply("W2", fork("X"))
+    run.reply("X", invoke("W2"))
+    assert run.at("W2")["request"][0]["result"] == "on"
+    run.reply("W2", final("unheard"))
+    run.reply("H", final("done"))
+    assert run.result == "done" and run.replayed() == run.state
+
+
+def test_what_an_orphan_waits_for_is_an_orphan_too() -> None:
+    run = Run(HUB, config={"convergence": {**EAGER, "min_ratio": 0.3}})
+    run.reply("H", fork("W1", "W2"))
+    run.reply("W2", fork("X", "X"))
+    run.reply("W1", final("one"))
+    run.reply("X", invoke("Y"), "b0.f1.b1.f1.b0#1")
+    run.reply("H", final("done"))
+    assert run.state.status == "running"
+    run.reply("X", invoke("H"), "b0.f1.b1.f1.b1#1")
+    assert run.state.status == "completed" and run.result == "done" and run.replayed() == run.state
+
+
+def test_an_orphan_that_opens_a_fork_to_nobody_but_those_who_waited_is_done() -> None:
+    run = eager()
+    run.reply("W2", invoke("X"))
+    run.reply("X", fork("Y", "End", "H"))
+    run.reply("H", final("done"))
+    assert run.state.status == "completed" and run.state.branch_count == 3
+
+
+def test_an_orphan_that_fails_changes_nothing() -> None:
+    run = eager()
+    run.fail("W2")
+    run.reply("H", final("done"))
+    assert run.result == "done" and run.kinds().count("BranchFailed") == 1
+
+
+def test_what_has_not_begun_is_not_begun_for_nobody() -> None:
+    run = Run({**HUB, "rules": ["max_parallel_branches(1)"]}, config={"convergence": EAGER})
+    run.reply("H", fork("W1", "W2"))
+    run.reply("W1", final("one"))
+    assert [r["status"] for r in run.at("H")["request"]] == ["completed", "cancelled"]
+
+
+def test_one_that_comes_too_late_for_a_timeout_counts_as_failed_and_finishes() -> None:
+    policy = {"timeout": 5, "on_timeout": "proceed", "terminate_orphans": False}
+    run = Run(HUB, config={"convergence": policy})
+    run.reply("H", fork("W1", "W2"))
+    run.reply("W1", final("one"))
+    run.wait(6)
+    records = run.at("H")["request"]
+    assert [r["status"] for r in records] == ["completed", "failed"] and records[1]["error"]["kind"] == "timeout"
+    run.reply("H", final("done"))
+    run.reply("W2", final("late"))
+    assert run.result == "done" and run.last("StepResultDiscarded").branch_id == "b0.f1.b1"
+
+
+def test_a_run_can_be_cancelled_while_only_orphans_are_left() -> None:
+    from anabranch.domain.deciders import Supervisor
+    from anabranch_contracts.messages import CancelRun
+
+    run = eager()
+    run.reply("H", final("done"))
+    run.tell(Supervisor(), CancelRun(run_id=run.state.run_id))
+    assert run.state.status == "cancelled" and not run.asked
