@@ -9,7 +9,7 @@ JSON = Any
 
 
 class _Policy(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ConvergencePolicy(_Policy):
@@ -67,17 +67,18 @@ def parse_config(value: JSON) -> tuple[RunConfig | None, list[str]]:
 
 def parse_policy(value: JSON, where: str) -> list[str]:
     """What is wrong with a partial convergence policy of a node or an invocation."""
-    return _parsed(ConvergencePolicy, value, where)[1]
+    return _parsed(ConvergencePolicy, value, where, strict=True)[1]
 
 
 def parse_memory(value: JSON, where: str) -> list[str]:
     """What is wrong with a node's memory policy."""
-    return _parsed(MemoryPolicy, value, where)[1]
+    return _parsed(MemoryPolicy, value, where, strict=True)[1]
 
 
-def _parsed(model: type[Any], value: JSON, where: str) -> tuple[Any, list[str]]:
+def _parsed(model: type[Any], value: JSON, where: str, strict: bool = False) -> tuple[Any, list[str]]:
+    """`strict` where the value itself is kept, not what was read from it: then "5" is no number."""
     try:
-        return model.model_validate(value), []
+        return model.model_validate(value, strict=strict), []
     except ValidationError as error:
         return None, [f"{'.'.join([where, *map(str, e['loc'])])}: {_mend(e)}" for e in error.errors()]
 

@@ -8,7 +8,7 @@ import orjson
 from pydantic import ValidationError
 
 from anabranch_contracts.config import parse_memory, parse_policy
-from anabranch_contracts.rules import Rule, parse_rule
+from anabranch_contracts.rules import MaxTurnsRule, Rule, parse_rule
 from anabranch_contracts.topology import END, RESERVED, START, Edge, Node, Topology
 
 JSON = Any
@@ -247,6 +247,9 @@ class _Reading:
             rule, errors = parse_rule(item)
             self.errors += [f"topology: {e}" for e in errors]
             read += [rule] if rule is not None else []
+            for name in (rule.agents or ()) if isinstance(rule, MaxTurnsRule) else ():
+                if name not in self.nodes:
+                    self._wrong(f"rules: MaxTurnsRule: unknown node {name[:80]!r}; name two that talk with each other")
         return tuple(rule.wire() for rule in read)
 
     def _metadata(self, value: JSON) -> dict[str, JSON]:

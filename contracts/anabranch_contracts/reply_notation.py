@@ -135,7 +135,9 @@ def _call(value: dict[str, JSON], updates: Updates) -> Reply:
     if not isinstance(items, list) or any(_target(i) is None for i in items):
         return Malformed("invocations must be a list of {agent, request}")
     asked = question(ask) if isinstance(ask, dict) and "prompt" in ask else None
-    if isinstance(asked, str) or bool(items) == (asked is not None) or (timeout is not None and not _seconds(timeout)):
+    if isinstance(asked, str):
+        return Malformed(asked)
+    if bool(items) == (asked is not None) or (timeout is not None and not _seconds(timeout)):
         return Malformed("call needs `invocations` or `ask`, and a timeout in seconds if any")
     calls = [Invocation(_target(i) or "", _request(i, None)) for i in items]
     return Call(number, fingerprint, calls, asked, timeout, updates)

@@ -38,7 +38,7 @@ class MaxTurnsRule(Rule):
     """A conversation may take `max_turns` round trips."""
 
     max_turns: int = Field(ge=1)
-    agents: list[str] | None = None
+    agents: list[str] | None = Field(default=None, min_length=2)
     on_limit: Literal["complete", "fail"] = "complete"
 
 

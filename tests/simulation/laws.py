@@ -120,7 +120,7 @@ def forks(calm: World, at: int, schedule: int, faults: bool) -> World:
     events = recorded(calm)
     store = MemoryStore(streams={calm.run_id: events})
     fork = {"run_id": str(calm.run_id), "at": at}
-    world = World(calm.seed, schedule, faults, calm.topology, calm.config, fork, store=store).play()
+    world = type(calm)(calm.seed, schedule, faults, calm.topology, calm.config, fork, store=store).play()
     done = {r.event.step_id for r in events[:at] if isinstance(r.event, e.StepCompleted)}
     begun = next(r.version for r in recorded(world) if isinstance(r.event, e.RunForked))
     again = [r.event for r in recorded(world)[begun:] if isinstance(r.event, e.StepRequested)]

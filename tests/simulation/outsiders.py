@@ -4,8 +4,6 @@ from random import Random
 from typing import Any, Protocol
 from uuid import UUID
 
-from tests.simulation import answers
-
 JSON = Any
 PLANS = ["none", "none", "none", "pause", "pause", "cancel run", "cancel branch"]
 
@@ -13,10 +11,13 @@ PLANS = ["none", "none", "none", "pause", "pause", "cancel run", "cancel branch"
 class Reachable(Protocol):
     """What outsiders see and do of a world."""
 
-    seed: int
     random: Random
     run_id: UUID
     status: str
+
+    def person(self, request: JSON) -> JSON:
+        """What a person says."""
+        ...
 
     def rows(self, table: str) -> list[JSON]:
         """The run's rows."""
@@ -53,8 +54,7 @@ class Outsiders:
         request = self._world.random.choice(fresh)
         if self._world.random.random() < 0.95:  # else somebody else answers the same once more
             self._answered.add(request["request_id"])
-        value = answers.person(self._world.seed, request)
-        self._tell("user.provided", request_id=str(request["request_id"]), value=value)
+        self._tell("user.provided", request_id=str(request["request_id"]), value=self._world.person(request))
         return True
 
     def resume(self) -> bool:

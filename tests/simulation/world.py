@@ -187,8 +187,16 @@ class World:
             self._lose_broker()
         return True
 
+    def reply(self, step: JSON) -> tuple[str, dict[str, JSON]]:
+        """What an agent's attempt comes to."""
+        return answers.agent(self.seed, self.loose, step)
+
+    def person(self, request: JSON) -> JSON:
+        """What a person says."""
+        return answers.person(self.seed, request)
+
     def _answer(self, step: JSON) -> None:
-        outcome, fields = answers.agent(self.seed, self.loose, step)
+        outcome, fields = self.reply(step)
         self.send(f"step.{outcome}", {k: step[k] for k in ("run_id", "branch_id", "step_id", "attempt")} | fields)
 
     def _lose_broker(self) -> None:

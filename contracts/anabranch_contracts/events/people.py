@@ -10,7 +10,8 @@ JSON = Any
 class UserInputRequested:
     """A person is asked. `kind`: `question`, `call` (from inside an agent), `error`, `fork`, `notice`.
 
-    `returns_to` is where the answer to a question goes; at `expires_at` (ISO 8601) `default` is the answer.
+    `returns_to` is where the answer to a question goes, `user` the node at which it was asked (None for `ask_user`);
+    at `expires_at` (ISO 8601) `default` is the answer.
     """
 
     request_id: str
@@ -21,6 +22,7 @@ class UserInputRequested:
     choices: list[JSON] | None = None
     schema: JSON = None
     returns_to: str | None = None
+    user: str | None = None
     fork_id: str | None = None
     expires_at: str | None = None
     default: JSON = None

@@ -38,7 +38,7 @@ class StepCompleted:
 
 @dataclass(frozen=True, slots=True)
 class StepSuspended:
-    """The agent waits inside its code for `call`: `{"number", "kind", "print", "invocations" | "prompt", …}`."""
+    """The agent waits inside its code for `call`: `{"number", "print", "of"}`, `of` naming whom it calls."""
 
     branch_id: str
     step_id: str

@@ -54,7 +54,7 @@ class Session:
         self.closed = True
         if self._inbox is not None:
             await self._inbox.stop()
-        for task in self._tasks:
+        for task in list(self._tasks):  # the tasks that end leave the set
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await task
@@ -151,6 +151,9 @@ class Session:
                 await asyncio.wait({outcome}, timeout=POLL_SECONDS)  # a row of another process gives no signal
                 body = await queries.outcome(self.needed_database(), run_id)
             outcome.set_result(body)
+        except asyncio.CancelledError:  # the session closes: nobody will look at the run any more
+            outcome.cancel()
+            raise
         except Exception as error:
             outcome.set_exception(error)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from anabranch.domain.asking import decision, misfit
 from anabranch.domain.moving import complete, move_to
-from anabranch.domain.routing import Forbidden, plan_content
+from anabranch.domain.routing import Forbidden, plan
 from anabranch.domain.settling import fail, insufficient, try_again
 from anabranch.domain.state import ROOT, Branch, Fork, UserRequest
 from anabranch.domain.stepping import next_step
@@ -17,6 +17,7 @@ from anabranch_contracts.events import (
     StepSkipped,
     UserInputProvided,
 )
+from anabranch_contracts.replies import Content
 
 JSON = Any
 
@@ -84,7 +85,7 @@ def _rule_on_step(turn: Turn, branch: Branch, request: UserRequest, value: JSON)
 def _as_content(turn: Turn, branch: Branch, value: JSON) -> None:
     """Go on as if the agent had said so; where it would have had to choose, the branch is done."""
     try:
-        move = plan_content(turn, branch, value)
+        move = plan(turn, branch, Content(value))
     except Forbidden:
         complete(turn, branch, value)
     else:

@@ -27,10 +27,10 @@ def askable(asked: AskUser) -> None:
     """Check that the question can be answered at all; raises `Unaskable`."""
     if asked.schema is not None:
         _validator(_schema_text(asked.schema))
-    if asked.timeout is not None and asked.default is not None:
+    if asked.timeout is not None:
         reason = misfit(asked.default, asked.choices, asked.schema)
         if reason is not None:
-            raise Unaskable(f"the default {reason}")
+            raise Unaskable(f"the default, which is the answer when time is up, {reason}")
 
 
 def _schema_text(schema: JSON) -> bytes:
@@ -53,7 +53,7 @@ def _validator(schema: bytes) -> Any:
 
 def misfit(value: JSON, choices: Sequence[JSON] | None, schema: JSON) -> str | None:
     """Why an answer does not fit; None when it does."""
-    if choices is not None and value not in choices:
+    if choices is not None and not any(_same(value, choice) for choice in choices):
         return f"is not one of {orjson.dumps(list(choices)).decode()[:500]}"
     if schema is None:
         return None
@@ -65,6 +65,11 @@ def misfit(value: JSON, choices: Sequence[JSON] | None, schema: JSON) -> str | N
         return None
     where = "/".join(map(str, wrong.instance_path))
     return f"does not fit its schema{f' at {where}' if where else ''}: {wrong.message[:500]}"
+
+
+def _same(one: JSON, other: JSON) -> bool:
+    """Equal as JSON, where true is not 1."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def as_question(value: JSON) -> AskUser:
@@ -80,8 +85,10 @@ def as_question(value: JSON) -> AskUser:
     return AskUser(value)
 
 
-def ask(turn: Turn, branch: Branch, asked: AskUser, kind: str, returns_to: str | None) -> None:
-    """Open a user request for a branch; the answer to a question goes to `returns_to`."""
+def ask(
+    turn: Turn, branch: Branch, asked: AskUser, kind: str, returns_to: str | None, user: str | None = None
+) -> None:
+    """Open a user request for a branch; the answer to a question at node `user` goes to `returns_to`."""
     place = f"{branch.step.id}/{branch.step.attempt}" if branch.step is not None else branch.id
     expires = (turn.now + timedelta(seconds=asked.timeout)).isoformat() if asked.timeout is not None else None
     turn.record(
@@ -94,6 +101,7 @@ def ask(turn: Turn, branch: Branch, asked: AskUser, kind: str, returns_to: str |
             choices=asked.choices,
             schema=asked.schema,
             returns_to=returns_to,
+            user=user,
             expires_at=expires,
             default=asked.default,
         )
@@ -125,6 +133,8 @@ def decision(request: UserRequest, value: JSON) -> tuple[str, JSON, str | None]:
     what = body.get("decision")
     if what not in DECISIONS:
         return "", ..., 'is no decision; answer "retry", "skip" or "abort", or {"decision", "request"}'
-    if request.kind == "fork" and "request" in body:
+    if body.keys() - {"decision", "request"}:
+        return "", ..., f"has unknown parts: {', '.join(sorted(body.keys() - {'decision', 'request'}))[:200]}"
+    if "request" in body and (request.kind == "fork" or what != "retry"):
         return "", ..., "has a request, which only the retry of one step can have"
     return str(what), body.get("request", ...), None

@@ -11,6 +11,7 @@ from anabranch.domain.state import Clock, RunState
 
 RUN_TIMER = "run"
 SLACK = 64
+LONGEST = timedelta(days=36_500)
 
 
 def fork_timer(fork_id: str) -> str:
@@ -26,6 +27,11 @@ def ask_timer(request_id: str) -> str:
 def retry_timer(branch_id: str) -> str:
     """Key of the timer of a branch whose step is asked again later."""
     return f"retry/{branch_id}"
+
+
+def after(moment: datetime, seconds: float) -> datetime:
+    """So many seconds later; nobody waits longer than a hundred years, and no calendar holds every number."""
+    return moment + timedelta(seconds=min(seconds, LONGEST.total_seconds()))
 
 
 def set_timer(s: RunState, key: str, due: str) -> None:
@@ -69,8 +75,7 @@ def sync(s: RunState, key: str, clock: Clock, goes: bool) -> None:
     """Start or stop a clock at the time of the event in hand."""
     if goes and clock.since is None:
         clock.since = s.at
-        due = datetime.fromisoformat(s.at) + timedelta(seconds=clock.remaining)
-        set_timer(s, key, due.isoformat())
+        set_timer(s, key, after(datetime.fromisoformat(s.at), clock.remaining).isoformat())
     elif not goes and clock.since is not None:
         spent = datetime.fromisoformat(s.at) - datetime.fromisoformat(clock.since)
         clock.remaining, clock.since = max(0.0, clock.remaining - spent.total_seconds()), None

@@ -16,8 +16,12 @@ from anabranch_contracts.rules import PYTHON, PYTHON_CONDITIONS
 
 JSON = Any
 MAX_LENGTH, MAX_NESTING, MAX_MACROS, MAX_ITEMS = 4000, 32, 4, 10_000
-_MACRO = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
-_TEXT = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
+_MACRO = re.compile(r"\.\s*(all|exists|exists_one|existsOne|map|filter)\s*\(")
+_TEXT = re.compile(  # comments and texts as CEL reads them: what only looks like one could hide code from the guard
+    r"""//[^\n]*|[rR](?:\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"]*"|'[^']*')"""
+    r"""|\"{3}(?:\\.|[^\\])*?\"{3}|'{3}(?:\\.|[^\\])*?'{3}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'""",
+    re.DOTALL,
+)
 _PREFIXES = re.compile(rf"[!\-]{{{MAX_NESTING + 1},}}")
 OPENING, CLOSING = "([{", ")]}"
 
@@ -29,7 +33,7 @@ def wrong_with(expression: str) -> str | None:
         return None if known else "a Python condition cannot cross a wire; write it in CEL, as in 'run.total_steps < 5'"
     if len(expression) > MAX_LENGTH:
         return f"has {len(expression)} characters, the limit is {MAX_LENGTH}"
-    if _too_deep(_TEXT.sub("''", expression)):
+    if _too_deep(_TEXT.sub(" ", expression)):
         return f"is nested deeper than {MAX_NESTING}, or has a comprehension inside another; write it flat"
     try:
         _compiled(expression)

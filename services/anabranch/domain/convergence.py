@@ -12,6 +12,7 @@ from typing import Any
 from anabranch.domain.evolving.forks import firing_id
 from anabranch.domain.occupancy import count, enclosing, may_still_come
 from anabranch.domain.state import ROOT, Fork, Order, RunState, Token
+from anabranch.domain.stepping import too_many_branches
 from anabranch.domain.turn import Turn
 from anabranch_contracts.events import BranchConverged
 
@@ -37,6 +38,8 @@ def fire(turn: Turn, node: str) -> None:
     tokens = sorted((state.tokens[t] for t in state.parked[node]), key=lambda t: t.order)
     fork = deepest_common_fork(state, tokens)
     continues, into, order = _continuation(state, node, fork, tokens)
+    if continues == "new" and too_many_branches(turn, 1):
+        return
     first = datetime.fromisoformat(min(t.since for t in tokens))
     turn.record(
         BranchConverged(
@@ -109,5 +112,5 @@ def _covered(state: RunState, fork: Fork, node: str, here: int) -> bool:
     if fork.doubtful or fork.arrivals or fork.returns:  # who waits inside an agent's code does not go elsewhere
         return False
     graph = state.graph
-    ended_on_the_way = sum(n for at, n in fork.ended_at.items() if graph.reaches(at, node))
+    ended_on_the_way = sum(n for at, n in fork.ended_at.items() if at in graph.index and graph.reaches(at, node))
     return here + ended_on_the_way == fork.ever

@@ -55,7 +55,7 @@ def checkpoint_id(run_id: UUID, name: str) -> UUID:
 
 def version_of(events: Sequence[Recorded], at: int | str) -> int:
     """The version that `at` means in a stream; raises `Refused`."""
-    if isinstance(at, str) and at.isdigit():
+    if isinstance(at, str) and at.isdecimal() and len(at) < 20:
         at = int(at)
     if isinstance(at, int):
         if isinstance(at, bool) or not 1 <= at <= len(events):
@@ -129,7 +129,7 @@ def _topology(command: ForkRun, events: Sequence[Recorded], upto: int) -> Topolo
         raise Refused("; ".join(errors))
     missing = sorted(_places(state) - Graph(topology.canonical()).node.keys())
     if missing:
-        raise Refused(f"topology: the run stands at {', '.join(missing[:20])}, which the new topology does not have")
+        raise Refused(f"topology: the run refers to {', '.join(missing[:20])}, which the new topology does not have")
     return topology
 
 
@@ -139,7 +139,8 @@ def _places(state: RunState) -> set[str]:
     places = {b.agent for b in state.branches.values()} | {t.node for t in state.tokens.values()}
     places |= {f.node for f in forks.values() if f.node is not None}
     places |= {r.returns_to for r in state.requests.values() if r.returns_to is not None}
-    return places | {a for b in state.branches.values() for a in b.memory}
+    lost = {agent for f in forks.values() for _, _, agent, _ in f.lost}
+    return places | lost | {b.origin[0] for b in state.branches.values() if b.origin is not None}
 
 
 def known(state: RunState, asked: Fork) -> None:

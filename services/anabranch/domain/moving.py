@@ -48,14 +48,19 @@ def move_to(turn: Turn, branch: Branch, target: str, value: JSON) -> None:
     elif target == END:
         turn.record(e.ResultDelivered(branch.id, branch.order, agent, value))
         turn.record(e.BranchCompleted(branch.id, agent, value, None))
-    elif state.graph.is_user(target):
-        if not _said_enough(turn, branch, target, value):
-            ask(turn, branch, as_question(value), "question", state.graph.answers_to(target, agent))
     elif returning is not None:
         turn.record(e.BranchCompleted(branch.id, agent, value, returning.id))
-    elif target in state.graph.convergence:
-        turn.record(e.BranchParked(branch.id, target, agent, value))
     elif not _said_enough(turn, branch, target, value):
+        _go_on(turn, branch, target, value)
+
+
+def _go_on(turn: Turn, branch: Branch, target: str, value: JSON) -> None:
+    graph, agent = turn.state.graph, branch.agent
+    if graph.is_user(target):
+        ask(turn, branch, as_question(value), "question", graph.answers_to(target, agent), target)
+    elif target in graph.convergence:
+        turn.record(e.BranchParked(branch.id, target, agent, value))
+    else:
         next_step(turn, branch, target, value)
 
 
@@ -68,7 +73,7 @@ def _said_enough(turn: Turn, branch: Branch, target: str, value: JSON) -> bool:
         return False
     reason = f"{branch.agent} <-> {target} reached max_turns = {rule['max_turns']}"
     on_limit = rule.get("on_limit", "complete")
-    turn.record(e.RuleApplied(-1, "MaxTurnsRule", on_limit, reason, branch.id))
+    turn.record(e.RuleApplied(rule["place"], "MaxTurnsRule", on_limit, reason, branch.id))
     if on_limit == "fail":
         turn.record(e.BranchFailed(branch.id, branch.agent, rule_error("MaxTurnsRule", reason)))
     else:
@@ -99,7 +104,9 @@ def open_fork(
         if not invocations:
             _end_unheard(turn, branch, None)
             return
-    if too_many_branches(turn, sum(target != END for target, _ in invocations)):
+    graph = state.graph
+    branches = sum(t != END and (t not in graph.convergence or t in waiting) for t, _ in invocations)
+    if too_many_branches(turn, branches):
         return
     number = branch.forks + 1
     fork_id, order = f"{branch.id}.f{number}", [*branch.order, number, 0]
@@ -114,7 +121,7 @@ def open_fork(
         place, token = [*order, i], f"{fork_id}.b{i}"
         if target == END:
             turn.record(e.ResultDelivered(branch.id, place, agent, request))
-        elif target in state.graph.convergence and target not in waiting:
+        elif target in graph.convergence and target not in waiting:
             turn.record(e.ContributionParked(fork_id, token, place, target, agent, request))
         else:
             turn.record(e.BranchSpawned(token, branch.id, fork_id, place, target, request))
@@ -133,7 +140,8 @@ def open_call(turn: Turn, branch: Branch, call: r.Call) -> None:
     fork_id, order = f"{branch.id}.f{number}", [*branch.order, number, 0]
     policy = {**turn.state.config["convergence"], "on_insufficient": "proceed", "eager": False, "fail_fast": False}
     policy |= {"timeout": call.timeout, "on_timeout": "proceed", "terminate_orphans": True}
-    turn.record(e.ForkOpened(fork_id, branch.id, branch.agent, len(call.invocations), policy, returns=True))
+    width, inherits = len(call.invocations), bool(turn.state.config.get("inherit_memory"))
+    turn.record(e.ForkOpened(fork_id, branch.id, branch.agent, width, policy, returns=True, inherit_memory=inherits))
     for i, one in enumerate(call.invocations):
         place = [*order, i]
         turn.record(e.BranchSpawned(f"{fork_id}.b{i}", branch.id, fork_id, place, one.agent, one.request))

@@ -34,16 +34,14 @@ class Owed:
 def announcements(state: RunState, recorded: Iterable[Recorded]) -> list[tuple[Recorded, Owed]]:
     """Each event with the message it leads to, those that the state has outgrown left out."""
     found: list[tuple[Recorded, Owed]] = []
+    said: frozenset[str] = frozenset()
     for one in recorded:
         if isinstance(one.event, e.RunForked):  # what the past still owes is owed by the new run
-            found = [(one, owed) for owed in _owed_by_fork(state, one)]
-        elif (owed := _announce(state, one.event, one.at)) is not None:
+            owing = [terminal(state)] if state.terminal else list(pending(state, one.at))
+            found, said = [(one, owed) for owed in owing], frozenset(owed.type for owed in owing)
+        elif (owed := _announce(state, one.event)) is not None and owed.type not in said:
             found.append((one, owed))
     return found
-
-
-def _owed_by_fork(state: RunState, recorded: Recorded) -> Iterable[Owed]:
-    return [terminal(state, recorded.at)] if state.terminal else pending(state, recorded.at)
 
 
 def stopped(state: RunState, recorded: Iterable[Recorded]) -> dict[str, JSON] | None:
@@ -62,7 +60,7 @@ def stopped(state: RunState, recorded: Iterable[Recorded]) -> dict[str, JSON] | 
     return {"run_id": str(state.run_id), "branch_ids": branches} if branches else None
 
 
-def _announce(state: RunState, event: Event, at: datetime) -> Owed | None:
+def _announce(state: RunState, event: Event) -> Owed | None:
     match event:
         case e.StepRequested():
             branch = state.branches.get(event.branch_id)
@@ -88,10 +86,8 @@ def _announce(state: RunState, event: Event, at: datetime) -> Owed | None:
             e.StepRejected(branch_id=branch_id, step_id=step_id) | e.StepFailed(branch_id=branch_id, step_id=step_id)
         ) if branch_id in state.troubled:
             return _news(state, "step.rejected", "StepRejected", branch_id, step_id=step_id)
-        case e.RunCompleted(result=result) if state.status == "completed":
-            return terminal(state, at, result)
-        case e.RunFailed() | e.RunCancelled() | e.RunRejected():
-            return terminal(state, at)
+        case e.RunCompleted() | e.RunFailed() | e.RunCancelled() | e.RunRejected():
+            return terminal(state)
         case _:
             return None
 
@@ -156,11 +152,11 @@ def user_requested(state: RunState, request: UserRequest) -> Owed:
     return Owed("user.requested", "UserInputRequested", body)
 
 
-def terminal(state: RunState, at: datetime, result: JSON = None) -> Owed:
+def terminal(state: RunState) -> Owed:
     """The outcome of a run, for whoever asked for it."""
     body: dict[str, JSON] = {"run_id": str(state.run_id), "status": state.status}
     if state.status == "completed":
-        body |= {"result": result, "result_count": state.result_count}
+        body |= {"result": state.result, "result_count": state.result_count}
     if state.error is not None:
         body["error"] = state.error
     body["metrics"] = metrics(state)

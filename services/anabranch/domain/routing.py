@@ -1,7 +1,9 @@
 """Read an agent's reply: accept, reject or discard it, and plan the move it asks for (semantics 3)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any, assert_never
+
+import orjson
 
 from anabranch.domain.asking import Unaskable, ask, askable
 from anabranch.domain.conditions import facts_of, holds
@@ -73,7 +75,7 @@ def _accepted(branch: Branch, reply: r.Reply, result: m.StepCompleted) -> e.Even
             error = {"kind": "retry_later", "type": "RetryLater", "message": "later", "retry_after": seconds}
             return e.StepFailed(error=error, response=result.response, **facts)
         case r.ErrorRecovery(error=said):
-            error = {**_error(said), "kind": "recoverable", "type": "ErrorRecovery"}
+            error = {**_error(said, "ErrorRecovery"), "kind": "recoverable"}
             return e.StepFailed(error=error, response=result.response, **facts)
         case r.Call(number=number, fingerprint=fingerprint):
             call = {"number": number, "print": fingerprint, "of": [i.agent for i in reply.invocations] or ["User"]}
@@ -143,9 +145,12 @@ def _plan_call(turn: Turn, branch: Branch, call: r.Call) -> Move:
     return lambda: open_call(turn, branch, call)
 
 
-def _error(error: JSON) -> dict[str, JSON]:
-    message = error if isinstance(error, str) else str(error)
-    return {"kind": "terminal", "type": "TerminalError", "message": message[:2000]}
+def _error(error: JSON, kind: str = "TerminalError") -> dict[str, JSON]:
+    """What an agent says is wrong: a text, or an object with `type` and `message`."""
+    said = error if isinstance(error, dict) else {"message": error}
+    message = said.get("message", error)
+    text = message if isinstance(message, str) else orjson.dumps(message).decode()
+    return {"kind": "terminal", "type": str(said.get("type", kind))[:200], "message": text[:2000]}
 
 
 def _askable(question: r.AskUser) -> None:
@@ -155,8 +160,9 @@ def _askable(question: r.AskUser) -> None:
         raise Forbidden(f"ask_user: {error}") from None
 
 
-def _allowed(state: RunState, branch: Branch) -> str:
-    names = ", ".join(state.graph.successors[branch.agent][:50]) or "nobody: answer with final content"
+def _allowed(state: RunState, branch: Branch, closed: Set[str] = frozenset()) -> str:
+    to = [s for s in state.graph.successors[branch.agent] if s not in closed]
+    names = ", ".join(to[:50]) or "nobody: answer with final content"
     return f"{branch.agent} may invoke: {names}."
 
 
@@ -170,7 +176,8 @@ def _permit(state: RunState, branch: Branch, agents: Sequence[str], reply: r.Rep
         raise Forbidden(f"{branch.agent} may not invoke {', '.join(wrong[:10])}. {_allowed(state, branch)}")
     closed = set(named) - set(_open(state, branch, named, reply))
     if closed:
-        raise Forbidden(f"The condition of the edge to {', '.join(sorted(closed))} does not hold now.")
+        shut = ", ".join(sorted(closed))
+        raise Forbidden(f"The condition of the edge to {shut} does not hold now. {_allowed(state, branch, closed)}")
 
 
 def _open(state: RunState, branch: Branch, targets: Sequence[str], reply: r.Reply) -> list[str]:

@@ -38,7 +38,7 @@ class Rules:
         self.conditions = [
             Condition(i, r["condition"], r["action"]) for i, r in enumerate(rules) if r["type"] == "ConditionalRule"
         ]
-        self._turns = [r for r in rules if r["type"] == "MaxTurnsRule"]
+        self._turns = [{**r, "place": i} for i, r in enumerate(rules) if r["type"] == "MaxTurnsRule"]
         self._place = {kind: i for i, r in reversed(list(enumerate(rules))) for kind in [r["type"]]}
 
     def place(self, kind: str) -> int:
@@ -46,7 +46,7 @@ class Rules:
         return self._place.get(kind, -1)
 
     def turns(self, a: str, b: str) -> Rule | None:
-        """The narrowest rule on the conversation of two agents."""
+        """The narrowest rule on the conversation of two agents, with its place in the topology's list."""
         about = [r for r in self._turns if not r.get("agents") or {a, b} <= set(r["agents"])]
         return min(about, key=lambda r: int(r["max_turns"]), default=None)
 

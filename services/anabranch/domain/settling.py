@@ -5,6 +5,7 @@ from typing import Any
 from anabranch.domain.asking import ask_about_fork
 from anabranch.domain.occupancy import enclosing
 from anabranch.domain.state import ROOT, Branch, Fork, RunState
+from anabranch.domain.stepping import too_many_branches
 from anabranch.domain.turn import Turn
 from anabranch_contracts.events import (
     BranchCancelled,
@@ -95,7 +96,7 @@ def doomed(state: RunState) -> Fork | None:
         if not fork.unmet:
             continue
         around = [f for f in enclosing(state, fork_id) if f.id != fork_id]
-        if fork.policy.get("fail_fast") or all(f.unmet_with(f.failed + 1) for f in around):
+        if fork.policy.get("fail_fast") or all(f.brittle for f in around):
             return fork
     return None
 
@@ -121,13 +122,13 @@ def expire(turn: Turn, fork: Fork) -> None:
     match fork.policy.get("on_timeout", "fail"):
         case "proceed":
             turn.record(ForkWaived(fork.id, "timeout"))
+            _leave_behind(turn, fork, "its fork timed out", error)
         case "user":
+            _leave_behind(turn, fork, "its fork timed out", error)
             ask_about_fork(turn, fork, error["message"])
         case _:
             what = "the run" if fork.id == ROOT else f"fork {fork.id} at {fork.node}"
             fail(turn, fork, {**error, "message": f"{what} was {error['message']}", "causes": _causes(fork)})
-            return
-    _leave_behind(turn, fork, "its fork timed out", error)
 
 
 def _leave_behind(turn: Turn, fork: Fork, reason: str, error: dict[str, JSON] | None = None) -> None:
@@ -188,6 +189,8 @@ def _end_token(turn: Turn, token: str, reason: str) -> None:
 
 def try_again(turn: Turn, fork: Fork) -> None:
     """Spawn the failed children of a fork anew, where they stood in the tree."""
+    if too_many_branches(turn, len(fork.lost)):
+        return
     lost = sorted(fork.lost, key=lambda one: one[1])
     turn.record(FailuresRetried(fork.id, [identity for identity, *_ in lost]))
     for identity, order, agent, request in lost:

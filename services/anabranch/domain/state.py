@@ -46,6 +46,7 @@ class Step:
     rejections: int = 0
     failures: int = 0
     deferrals: int = 0
+    limits: int = 0
     limited_since: str | None = None
     due_at: str | None = None
     trouble: dict[str, JSON] | None = None
@@ -141,6 +142,7 @@ class Fork:
     records: list[tuple[Order, dict[str, JSON]]] = field(default_factory=list)
     causes: list[tuple[Order, dict[str, JSON]]] = field(default_factory=list)
     lost: list[tuple[str, Order, str, JSON]] = field(default_factory=list)
+    bears: list[str] = field(default_factory=list)
     ended_at: dict[str, int] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
     decided: str | None = None
@@ -168,6 +170,11 @@ class Fork:
         return self.unmet_with(self.failed)
 
     @property
+    def brittle(self) -> bool:
+        """Whether one more failure would fail the owner."""
+        return self.unmet_with(self.failed + 1)
+
+    @property
     def doubtful(self) -> bool:
         """Whether too many have failed for it to be met without a person's word."""
         return self.policy.get("on_insufficient", "fail") != "proceed" and self.short_with(self.failed)
@@ -177,7 +184,8 @@ class Fork:
         """Whether the share that an eager policy waits for has arrived here or at convergence nodes."""
         if not self.policy.get("eager") or self.decided is not None:
             return False
-        return self.arrivals + self.here >= max(1.0, float(self.policy.get("min_ratio", 1.0)) * self.invocations)
+        arrived = self.arrivals + self.here
+        return arrived > 0 and arrived / self.invocations >= float(self.policy.get("min_ratio", 1.0))
 
     @property
     def wants_people(self) -> bool:
@@ -198,6 +206,7 @@ class UserRequest:
     choices: list[JSON] | None = None
     schema: JSON = None
     returns_to: str | None = None
+    user: str | None = None
     fork_id: str | None = None
     default: JSON = None
     status: str = "open"
@@ -245,6 +254,7 @@ class RunState:
     started_at: str | None = None
     finished_at: str | None = None
     finished_version: int | None = None
+    result: JSON = None
     result_count: int = 0
     error: JSON = None
     total_steps: int = 0

@@ -52,10 +52,9 @@ def rule_error(rule: str, message: str) -> dict[str, JSON]:
     return {"kind": "rule", "type": rule, "message": message}
 
 
-def end_by_rule(turn: Turn, rule: str, message: str, branch: Branch | None = None, action: str = "terminate") -> None:
-    """A rule ends the run as failed."""
-    place = turn.state.graph.rules.place(rule)
-    turn.record(RuleApplied(place, rule, action, message, branch.id if branch is not None else None))
+def end_by_rule(turn: Turn, rule: str, message: str) -> None:
+    """A bound of the run, or its default, ends it as failed."""
+    turn.record(RuleApplied(turn.state.graph.rules.place(rule), rule, "terminate", message))
     turn.record(RunFailed(rule_error(rule, message)))
 
 
@@ -92,9 +91,9 @@ def _obeyed(turn: Turn, branch: Branch, rule: Condition, agent: str, request: JS
     reason = f"{rule.action} at {agent}: {rule.expression[:500]}"
     match rule.action:
         case "allow" if not true:
-            end_by_rule(turn, "ConditionalRule", f"not allowed {reason[6:]}", branch, rule.action)
+            _end_by_condition(turn, branch, rule, f"not allowed {reason[6:]}")
         case "block" | "terminate" if true:
-            end_by_rule(turn, "ConditionalRule", reason, branch, rule.action)
+            _end_by_condition(turn, branch, rule, reason)
         case "pause" if true and rule.place not in turn.state.applied:
             turn.record(RuleApplied(rule.place, "ConditionalRule", rule.action, reason, branch.id))
             turn.record(RunPaused(reason))
@@ -107,6 +106,11 @@ def _obeyed(turn: Turn, branch: Branch, rule: Condition, agent: str, request: JS
     return False
 
 
+def _end_by_condition(turn: Turn, branch: Branch, rule: Condition, reason: str) -> None:
+    turn.record(RuleApplied(rule.place, "ConditionalRule", rule.action, reason, branch.id))
+    turn.record(RunFailed(rule_error("ConditionalRule", reason)))
+
+
 def _notify(turn: Turn, branch: Branch, rule: Condition, reason: str) -> None:
     """Tell a person; nothing waits for it."""
     turn.record(RuleApplied(rule.place, "ConditionalRule", rule.action, reason, branch.id))
@@ -115,9 +119,10 @@ def _notify(turn: Turn, branch: Branch, rule: Condition, reason: str) -> None:
 
 
 def again(turn: Turn, branch: Branch, steering: str | None = None, request: JSON = ...) -> None:
-    """Request the next attempt of the branch's current step."""
+    """Request the next attempt of the branch's current step; what it was steered by before still holds."""
     step = branch.step
     assert step is not None
+    steering = step.steering if steering is None else steering
     attempt = step.attempt if step.due_at is not None else step.attempt + 1
     asked = step.request if request is ... else request
     turn.record(StepRequested(branch.id, step.id, step.number, attempt, step.agent, asked, steering))

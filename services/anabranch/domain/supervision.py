@@ -4,12 +4,12 @@ The supervisor is level-triggered: whatever message wakes it, it does everything
 lost, late or repeated wake-up changes nothing but the moment.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from anabranch.domain import answering, convergence, settling
 from anabranch.domain.asking import as_question, ask, ask_about_step
-from anabranch.domain.clocks import RUN_TIMER, due_timer
+from anabranch.domain.clocks import RUN_TIMER, after, due_timer
 from anabranch.domain.retry import delay
 from anabranch.domain.routing import discard, expects
 from anabranch.domain.rules import least
@@ -116,7 +116,8 @@ def start(turn: Turn, branch: Branch) -> None:
     if graph.is_user(branch.agent):
         fork = turn.state.forks[branch.fork_id]
         asker = fork.node or branch.agent
-        ask(turn, branch, as_question(branch.request), "question", graph.answers_to(branch.agent, asker))
+        returns_to = graph.answers_to(branch.agent, asker)
+        ask(turn, branch, as_question(branch.request), "question", returns_to, branch.agent)
     elif step is not None and step.status == "waiting":
         again(turn, branch)
     else:
@@ -132,8 +133,7 @@ def rule_on(turn: Turn, branch: Branch) -> None:
         case "invalid_reply" if step.rejections <= config["max_steering"]:
             again(turn, branch, steering=error["message"])
         case "rate_limit" if not _limited_too_long(step, config["max_rate_limit_wait"], turn.now):
-            wait = error.get("retry_after")
-            _retry_in(turn, branch, step, delay(policy, step.id, step.attempt) if wait is None else wait)
+            _retry_in(turn, branch, step, _limited_for(step, error.get("retry_after"), policy))
         case "retry_later" if step.deferrals <= config["max_branch_steps"]:
             _retry_in(turn, branch, step, error["retry_after"])
         case "transient" if _may_retry(step, error, policy):
@@ -151,13 +151,18 @@ def _limited_too_long(step: Step, most: float, now: datetime) -> bool:
     return since is not None and (now - datetime.fromisoformat(since)).total_seconds() >= most
 
 
+def _limited_for(step: Step, told: float | None, policy: dict[str, JSON]) -> float:
+    """As long as the other side says, though never without any pause; else longer each time."""
+    return delay(policy, step.id, step.limits) if told is None else max(told, delay(policy, step.id, 1))
+
+
 def _may_retry(step: Step, error: dict[str, JSON], policy: dict[str, JSON]) -> bool:
     return step.failures < policy["max_attempts"] and error.get("type") not in policy["non_retryable"]
 
 
 def _retry_in(turn: Turn, branch: Branch, step: Step, seconds: float) -> None:
-    at = turn.now + timedelta(seconds=seconds)
-    turn.record(StepRetryScheduled(branch.id, step.id, step.attempt + 1, at.isoformat()))
+    at = after(turn.now, seconds).isoformat()
+    turn.record(StepRetryScheduled(branch.id, step.id, step.attempt + 1, at))
 
 
 def _final(error: dict[str, JSON], step: Step) -> dict[str, JSON]:

@@ -1,20 +1,23 @@
 """Given, when, then: a run in memory, moved by the pure deciders alone."""
 
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from anabranch.domain.deciders import Router, Supervisor
 from anabranch.domain.evolve import fold
+from anabranch.domain.forking import Fork
 from anabranch.domain.intake import Request
 from anabranch.domain.pending import pending
+from anabranch.domain.projections import fold_rows
 from anabranch.domain.recorded import Recorded
 from anabranch.domain.state import RunState
 from anabranch.domain.turn import Turn
 from anabranch_contracts import messages as m
 
 JSON = Any
-RUN = UUID(int=7)
+RUN, FORKED = UUID(int=7), UUID(int=8)
 
 
 class Run:
@@ -52,13 +55,10 @@ class Run:
         (step,) = [s for s in self.asked.values() if s["agent"] == agent]
         return step
 
-    def reply(self, agent: str, response: JSON, step_id: str | None = None) -> list[Any]:
+    def reply(self, agent: str, response: JSON, step_id: str | None = None, **more: JSON) -> list[Any]:
         """The agent answers; the supervisor does what is due."""
         step = self.asked[step_id] if step_id else self.at(agent)
-        result = m.StepCompleted(
-            **{k: step[k] for k in ("run_id", "branch_id", "step_id", "attempt")}, response=response
-        )
-        events = self.tell(Router(), result)
+        events = self.late(step, response=response, **more)
         self.tend()
         return events
 
@@ -68,6 +68,49 @@ class Run:
         error = m.StepError(kind=kind, type="Broken", message="broken", **more)  # type: ignore[arg-type]
         ids = {k: step[k] for k in ("run_id", "branch_id", "step_id", "attempt")}
         self.tell(Supervisor(), m.StepFailed(**ids, error=error))
+
+    def late(self, step: JSON, **body: JSON) -> list[Any]:
+        """A result (`response`, or `error`) of an attempt as it was once asked, whatever has become of it."""
+        ids = {k: step[k] for k in ("run_id", "branch_id", "step_id", "attempt")}
+        if "error" in body:
+            return self.tell(Supervisor(), m.StepFailed(**ids, **body))
+        return self.tell(Router(), m.StepCompleted(**ids, **body))
+
+    @property
+    def open(self) -> dict[str, JSON]:
+        """Body of every open user request, by its id."""
+        owed = pending(self.state, self.now)
+        return {o.body["request_id"]: o.body for o in owed if o.type == "UserInputRequested"}
+
+    def answer(self, value: JSON, request_id: str | None = None) -> list[Any]:
+        """A person answers: the one open user request, or the one named."""
+        (only,) = [request_id] if request_id is not None else self.open
+        answer = m.UserInputProvided(run_id=self.state.run_id, request_id=UUID(only), value=value)
+        return self.tell(Supervisor(), answer)
+
+    def pause(self) -> list[Any]:
+        """A client pauses the run."""
+        return self.tell(Supervisor(), m.PauseRun(run_id=self.state.run_id))
+
+    def resume(self) -> list[Any]:
+        """A client lets the run go on."""
+        return self.tell(Supervisor(), m.ResumeRun(run_id=self.state.run_id))
+
+    def cancel(self, branch_id: str | None = None) -> list[Any]:
+        """A client cancels the run, or one branch of it."""
+        return self.tell(Supervisor(), m.CancelRun(run_id=self.state.run_id, branch_id=branch_id))
+
+    def checkpoint(self, name: str) -> list[Any]:
+        """A client names the present version."""
+        return self.tell(Supervisor(), m.CheckpointRun(run_id=self.state.run_id, name=name))
+
+    def fork(self, at: int | str, **replaced: JSON) -> "Run":
+        """A new run from this one's past."""
+        new = copy(self)
+        new.state, new.events = RunState(FORKED), []
+        command = m.ForkRun(run_id=self.state.run_id, new_run_id=FORKED, at=at, **replaced)
+        new.tell(Supervisor(), Fork(FORKED, command, events=self.events))
+        return new
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -82,6 +125,14 @@ class Run:
     def last(self, kind: str) -> Any:
         """The last event of a type."""
         return next(r.event for r in reversed(self.events) if type(r.event).__name__ == kind)
+
+    def of(self, kind: str) -> list[Any]:
+        """All events of a type."""
+        return [r.event for r in self.events if type(r.event).__name__ == kind]
+
+    def rows(self, table: str) -> list[dict[str, JSON]]:
+        """The rows of a projection, in the order in which they were first touched."""
+        return [dict(row.values) for row in fold_rows(self.events) if row.table == table]
 
     def kinds(self) -> list[str]:
         """Types of all events."""

@@ -1,16 +1,11 @@
 """How branches come and go, and what their going means for their fork."""
 
-from bisect import insort
-from operator import itemgetter
-from typing import Any
-
 from anabranch.domain.clocks import clear_timer, fork_timer, retry_timer
+from anabranch.domain.evolving.losses import count_cancelled, count_failure
 from anabranch.domain.evolving.people import close_fork_request, close_request
-from anabranch.domain.occupancy import count, enter_active, hold, leave_active, place, settle_if_empty, stop_waiting
+from anabranch.domain.occupancy import enter_active, hold, leave_active, place, settle_if_empty, stop_waiting
 from anabranch.domain.state import ORPHANS, ROOT, Branch, Fork, RunState, Token
 from anabranch_contracts import events as e
-
-MOST_CAUSES = 10
 
 
 def branch_spawned(s: RunState, ev: e.BranchSpawned, at: str) -> None:
@@ -57,12 +52,17 @@ def arrive(s: RunState, branch: Branch, agent: str) -> None:
     if branch.agent == agent:
         return
     place(s.active, branch, -1)
+    talk(s, branch, agent)
+    branch.agent, branch.dispatched = agent, None
+    place(s.active, branch, 1)
+
+
+def talk(s: RunState, branch: Branch, agent: str) -> None:
+    """The branch moves on to `agent`; along a bidirectional edge that is half a turn of a conversation."""
     if (branch.agent, agent) in s.graph.conversational:
         branch.rise("conversation")
         pair = "|".join(sorted((branch.agent, agent)))
         branch.turns[pair] = branch.turns.get(pair, 0) + 1
-    branch.agent, branch.dispatched = agent, None
-    place(s.active, branch, 1)
 
 
 def result_delivered(s: RunState, ev: e.ResultDelivered, at: str) -> None:
@@ -105,32 +105,6 @@ def branch_failed(s: RunState, ev: e.BranchFailed, at: str) -> None:
     branch.error = ev.error
     count_failure(s, fork, branch, ev.error)
     end(s, branch, "failed", at)
-
-
-def count_failure(s: RunState, fork: Fork, branch: Branch, error: dict[str, Any]) -> None:
-    """One invocation of the fork failed."""
-    fork.failed += 1
-    count(fork.ended_at, branch.agent, 1)
-    fork.records.append((branch.order, record(branch, "failed", error=error)))
-    said = {k: v for k, v in error.items() if k != "causes"}
-    insort(fork.causes, (branch.order, {"agent": branch.agent, "branch_id": branch.id, **said}), key=itemgetter(0))
-    del fork.causes[MOST_CAUSES:]
-    if branch.origin is not None:
-        fork.lost.append((branch.id, branch.order, *branch.origin))
-    if fork.unmet:
-        s.suspect[fork.id] = None
-
-
-def record(branch: Branch, status: str, **more: Any) -> dict[str, Any]:
-    """What the fork's owner is told of one of its branches."""
-    return {"agent": branch.agent, "branch_id": branch.id, "status": status, **more}
-
-
-def count_cancelled(fork: Fork, branch: Branch, status: str) -> None:
-    """Nothing will come of one invocation of the fork."""
-    fork.cancelled += 1
-    count(fork.ended_at, branch.agent, 1)
-    fork.records.append((branch.order, record(branch, status)))
 
 
 def branch_cancelled(s: RunState, ev: e.BranchCancelled, at: str) -> None:

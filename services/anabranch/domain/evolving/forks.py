@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from anabranch.domain.evolving.branches import close, end, enter, gone, join, leave, park, unpark
+from anabranch.domain.evolving.branches import close, end, enter, gone, join, leave, park, talk, unpark
+from anabranch.domain.evolving.losses import unburden
 from anabranch.domain.occupancy import count, enter_active, sync_fork, wait_on
 from anabranch.domain.state import Branch, Clock, Convergence, Fork, RunState, Token
 from anabranch_contracts import events as e
@@ -47,6 +48,7 @@ def contribution_parked(s: RunState, ev: e.ContributionParked, at: str) -> None:
 def branch_parked(s: RunState, ev: e.BranchParked, at: str) -> None:
     branch = s.branches[ev.branch_id]
     leave(s, branch)
+    talk(s, branch, ev.node)
     branch.status, branch.agent, branch.dispatched = "waiting", ev.node, None
     _park(s, Token(branch.id, branch.fork_id, branch.order, ev.node, ev.agent, ev.value, at, is_branch=True))
     s.touched_branches[branch.id] = branch
@@ -94,6 +96,7 @@ def failures_retried(s: RunState, ev: e.FailuresRetried, at: str) -> None:
     fork.failed -= len(again)
     fork.ever -= len(again)
     fork.lost, fork.causes, fork.decided = [], [], None
+    unburden(s, fork)
     s.suspect.pop(fork.id, None)
     s.settled.pop(fork.id, None)
     wind(s, fork)

@@ -7,7 +7,8 @@ at no place any more, so no convergence node waits for it; it remembers as `home
 from collections.abc import Iterator
 from typing import Any
 
-from anabranch.domain.evolving.branches import count_cancelled, count_failure, gone, join
+from anabranch.domain.evolving.branches import gone, join
+from anabranch.domain.evolving.losses import count_cancelled, count_failure
 from anabranch.domain.occupancy import enclosing, place, work
 from anabranch.domain.state import ORPHANS, Branch, Fork, RunState
 from anabranch_contracts import events as e

@@ -9,7 +9,7 @@ from anabranch_contracts import events as e
 def requested(s: RunState, ev: e.UserInputRequested, at: str) -> None:
     request = UserRequest(
         ev.request_id, ev.branch_id, ev.agent, ev.kind, ev.prompt, at, ev.choices, ev.schema, ev.returns_to,
-        ev.fork_id, ev.default,
+        ev.user, ev.fork_id, ev.default,
     )  # fmt: skip
     s.requests[request.id] = s.touched_requests[request.id] = request
     if ev.expires_at is not None:
@@ -27,9 +27,8 @@ def _branch_waits(s: RunState, branch: Branch, request: UserRequest) -> None:
     s.troubled.pop(branch.id, None)
     branch.status, branch.waits_for, branch.request = "waiting", request.id, None
     branch.rise("user_interaction")
-    user = s.graph.user
-    if request.kind == "question" and user is not None and (branch.agent, user) in s.graph.conversational:
-        pair = "|".join(sorted((branch.agent, user)))
+    if request.user is not None and (branch.agent, request.user) in s.graph.conversational:
+        pair = "|".join(sorted((branch.agent, request.user)))
         branch.turns[pair] = branch.turns.get(pair, 0) + 2  # there and back
     work(s, branch.fork_id, -1, +1)
     s.touched_branches[branch.id] = branch
@@ -82,8 +81,8 @@ def _branch_goes_on(s: RunState, branch: Branch, request: UserRequest) -> None:
         s.pending[branch.id] = None
     if request.kind == "error" and branch.step is not None:  # whatever is decided, the step begins afresh
         step = branch.step
-        step.rejections = step.failures = step.deferrals = 0
-        step.limited_since = None
+        step.rejections = step.failures = step.deferrals = step.limits = 0
+        step.limited_since = step.steering = None
     s.touched_branches[branch.id] = branch
 
 

@@ -90,7 +90,7 @@ def rule_applied(s: RunState, ev: e.RuleApplied, at: str) -> None:
 
 
 def run_completed(s: RunState, ev: e.RunCompleted, at: str) -> None:
-    s.result_count = ev.result_count
+    s.result, s.result_count = ev.result, ev.result_count
     _finish(s, "completed", at)
 
 

@@ -53,8 +53,12 @@ def step_completed(s: RunState, ev: e.StepCompleted, at: str) -> None:
     branch, step = _answered(s, ev, at)
     step.status, step.action, step.result_version, step.error = "completed", ev.action, s.version, None
     remember(s, branch, step, ev.response)
-    if ev.context_updates:
-        branch.context = {**branch.context, **ev.context_updates}
+    _update(branch, ev.context_updates)
+
+
+def _update(branch: Branch, updates: dict[str, Any] | None) -> None:
+    if updates:
+        branch.context = {**branch.context, **updates}
 
 
 def _answered(s: RunState, ev: Result, at: str) -> tuple[Branch, Step]:
@@ -74,12 +78,20 @@ def _answered(s: RunState, ev: Result, at: str) -> tuple[Branch, Step]:
 def step_suspended(s: RunState, ev: e.StepSuspended, at: str) -> None:
     _, step = _answered(s, ev, at)
     step.status, step.finished_at = "waiting", None
+    step.failures = 0  # the agent got one call further
+    _unlimited(step)
     step.calls.append({"print": ev.call["print"]})
+
+
+def _unlimited(step: Step) -> None:
+    """Who answers, be it wrongly, is not limited any longer."""
+    step.limits, step.limited_since = 0, None
 
 
 def step_rejected(s: RunState, ev: e.StepRejected, at: str) -> None:
     branch, step = _answered(s, ev, at)
     step.rejections += 1
+    _unlimited(step)
     step.result_version = s.version
     _trouble(s, branch, step, {"kind": "invalid_reply", "type": "InvalidReply", "message": ev.reason})
 
@@ -93,13 +105,15 @@ def step_failed(s: RunState, ev: e.StepFailed, at: str) -> None:
     branch, step = _answered(s, ev, at)
     match ev.error.get("kind"):
         case "rate_limit":
-            step.limited_since = step.limited_since or at
+            step.limits, step.limited_since = step.limits + 1, step.limited_since or at
         case "retry_later":
             step.deferrals += 1
+            _unlimited(step)
         case _:
             step.failures += 1
-    if ev.response is not None:
+    if ev.response is not None:  # an action that keeps the step open
         step.result_version = s.version
+        _update(branch, ev.response.get("context_updates"))
     _trouble(s, branch, step, ev.error)
 
 

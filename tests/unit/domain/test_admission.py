@@ -1,0 +1,45 @@
+"""Semantics 10: `MaxParallelBranchesRule` is admission, not failure: who is too many waits as `pending`."""
+
+from anabranch_contracts.reply_builders import ask_user, final_response, invoke_agent, parallel_invoke
+from tests.unit.domain.runs import Run
+from tests.unit.domain.test_rules import HUB, SPLIT
+
+
+def admitted(run: Run) -> list[str]:
+    return [step["branch_id"] for step in run.asked.values()]
+
+
+def test_so_many_branches_run_at_once_and_the_others_wait() -> None:
+    run = Run({**HUB, "rules": ["max_parallel_branches(2)"]})
+    run.reply("H", SPLIT)
+    assert admitted(run) == ["b0.f1.b0", "b0.f1.b1"]
+    assert [row["status"] for row in run.rows("branch_rows")].count("pending") == 2
+    run.reply("W", final_response(1), "b0.f1.b1#1")
+    assert admitted(run) == ["b0.f1.b0", "b0.f1.b2"]
+    for i in (0, 2, 3):
+        run.reply("W", final_response(i), f"b0.f1.b{i}#1")
+    assert [r["status"] for r in run.at("H")["request"]] == ["completed"] * 4
+    assert run.state.most_running == 2 and not run.of("RuleApplied") and run.replayed() == run.state
+
+
+def test_who_waits_for_a_person_or_a_fork_holds_no_place() -> None:
+    topology = {"nodes": ["H", "W", "X"], "edges": ["H <-> W", "W <-> X"], "entry": "H"}
+    run = Run({**topology, "rules": ["max_parallel_branches(1)"]})
+    run.reply("H", SPLIT)
+    run.reply("W", ask_user("well?"), "b0.f1.b0#1")
+    run.reply("W", parallel_invoke(["X"]), "b0.f1.b1#1")
+    assert admitted(run) == ["b0.f1.b2"]
+    run.answer("so")
+    assert admitted(run) == ["b0.f1.b2"]
+    run.reply("W", final_response(2), "b0.f1.b2#1")
+    assert admitted(run) == ["b0.f1.b3"]
+    run.reply("W", final_response(3), "b0.f1.b3#1")
+    assert admitted(run) == ["b0.f1.b1.f1.b0"]
+
+
+def test_a_branch_that_runs_goes_on_without_asking_for_a_place() -> None:
+    topology = {"nodes": ["H", "W", "X"], "edges": ["H <-> W", "W -> X"], "entry": "H"}
+    run = Run({**topology, "rules": ["max_parallel_branches(1)"]})
+    run.reply("H", SPLIT)
+    run.reply("W", invoke_agent("X"), "b0.f1.b0#1")
+    assert list(run.asked) == ["b0.f1.b0#2"]
