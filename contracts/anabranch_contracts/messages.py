@@ -1,9 +1,10 @@
 """Messages: what travels on the wire. Bodies from outside are validated here, once, at the door."""
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 JSON = Any
 
@@ -27,12 +28,22 @@ class RunRequested(Message):
     labels: dict[str, JSON] = Field(default_factory=dict)
 
 
-class Usage(Message):
-    """What an agent invocation consumed; `cost` in the caller's currency."""
+def _within(most: int) -> Callable[[JSON], JSON]:
+    """A number brought within bounds: no result is lost because its worker cannot count."""
 
-    input_tokens: int | None = Field(default=None, ge=0, le=2**31 - 1)
-    output_tokens: int | None = Field(default=None, ge=0, le=2**31 - 1)
-    cost: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    def bring(value: JSON) -> JSON:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return max(0, min(value, most)) if number and value == value else None if number else value
+
+    return bring
+
+
+class Usage(Message):
+    """What an agent invocation consumed; `cost` in the caller's currency. What is out of bounds is brought within."""
+
+    input_tokens: Annotated[int | None, BeforeValidator(_within(2**31 - 1))] = None
+    output_tokens: Annotated[int | None, BeforeValidator(_within(2**31 - 1))] = None
+    cost: Annotated[float | None, BeforeValidator(_within(10**9))] = None
 
 
 class StepReference(Message):
@@ -157,9 +168,9 @@ class ForkRun(Command):
 
 
 class CommandAnswered(Message):
-    """To `reply_to` of a command: whether it was accepted, and if not, why."""
+    """To `reply_to` of a command, or of what was parked: whether it was accepted, and if not, why."""
 
-    run_id: UUID
+    run_id: UUID | None = None
     accepted: bool
     reason: str | None = None
 

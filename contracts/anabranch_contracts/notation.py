@@ -18,7 +18,7 @@ MAX_NODES, MAX_EDGES, MAX_NAME, MAX_METADATA = 20_000, 200_000, 128, 256 * 1024
 MOST_VALUES = 2_000_000
 MAX_NAME_BYTES = 200  # a routing key and a queue name may have 255
 MAX_ERRORS, MAX_NESTING = 200, 32
-_EDGE = re.compile(r"\s*(.+?)\s*(<->|->)\s*(.+?)\s*")
+_ARROW = re.compile(r"<->|->")
 
 
 def parse_topology(value: JSON) -> tuple[Topology | None, list[str]]:
@@ -180,11 +180,12 @@ class _Reading:
         if isinstance(item, dict):
             built: Edge | None = self._build(Edge, item, f"edge {str(item)[:80]}")
             return built
-        match = _EDGE.fullmatch(item) if isinstance(item, str) and len(item) < 1000 else None
-        if match is None or "->" in match[3] or "->" in match[1]:
+        arrows = _ARROW.findall(item) if isinstance(item, str) else []
+        ends = [end.strip() for end in _ARROW.split(item)] if len(arrows) == 1 else [""]
+        if not all(ends):
             self._wrong(f"edge {str(item)[:80]!r} is not understood; write 'A -> B' or 'A <-> B'")
             return None
-        return Edge(source=match[1], target=match[3], bidirectional=match[2] == "<->")
+        return Edge(source=ends[0], target=ends[1], bidirectional=arrows == ["<->"])
 
     def _ends(self, edge: Edge) -> bool:
         return all([self._known(edge.source, edge), self._known(edge.target, edge)])

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from anabranch_contracts.topology import Edge, Node, Topology
+from anabranch_contracts.topology import END, Edge, Node, Topology
 
 JSON = Any
 
@@ -37,14 +37,19 @@ class PatternConfig:
 
     @staticmethod
     def pipeline(stages: Sequence[Mapping[str, JSON]], parallel_within_stage: bool = False) -> Topology:
-        """Stages `{"name", "agents"}` one after the other; within a stage in parallel, or in the order named."""
+        """Stages `{"name", "agents"}` one after the other; within a stage in parallel, or in the order named.
+
+        What the last stage says is the result: of several agents, the list of what each said.
+        """
         groups = [_some(f"agents of stage {i}", s.get("agents")) for i, s in enumerate(_some("stages", stages))]
         if not parallel_within_stage:
             line = [a for group in groups for a in group]
             return Topology(nodes=_nodes(line), edges=_edges(list(pairwise(line))))
         pairs = [(a, b) for here, after in pairwise(groups) for a in here for b in after]
         names = [a for group in groups for a in group]
-        return Topology(nodes=_nodes(names, names), edges=_edges(pairs), entry=tuple(groups[0]))
+        ends = [(last, END) for last in groups[-1]]
+        nodes = (*_nodes(names, names), Node(name=END, kind="end"))
+        return Topology(nodes=nodes, edges=_edges([*pairs, *ends]), entry=tuple(groups[0]))
 
     @staticmethod
     def hierarchical(tree: Mapping[str, Sequence[str]], root: str | None = None) -> Topology:
@@ -75,6 +80,6 @@ class PatternConfig:
 
     @staticmethod
     def broadcast(source: str, targets: Sequence[str]) -> Topology:
-        """What the source says goes to all targets in parallel; their answers are the results."""
+        """What the source says goes to all targets in parallel; it is told their answers and says the result."""
         targets = _some("targets", targets)
         return Topology(nodes=_nodes([source, *targets], [source]), edges=_edges([(source, t) for t in targets]))

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 JSON = Any
 PYTHON = "python:"
+MOST = 10**12
 PYTHON_CONDITIONS: dict[str, Callable[[Any], Any]] = {}
 """Conditions that are Python callables of this process, by the names that stand for them in a topology."""
 
@@ -31,13 +33,13 @@ class TimeoutRule(Rule):
 class MaxStepsRule(Rule):
     """The run may take `max_steps` steps."""
 
-    max_steps: int = Field(ge=1)
+    max_steps: int = Field(ge=1, le=MOST)
 
 
 class MaxTurnsRule(Rule):
     """A conversation may take `max_turns` round trips."""
 
-    max_turns: int = Field(ge=1)
+    max_turns: int = Field(ge=1, le=MOST)
     agents: list[str] | None = Field(default=None, min_length=2)
     on_limit: Literal["complete", "fail"] = "complete"
 
@@ -45,32 +47,32 @@ class MaxTurnsRule(Rule):
 class MaxBranchesRule(Rule):
     """The run may have `max_branches` branches in all."""
 
-    max_branches: int = Field(ge=1)
+    max_branches: int = Field(ge=1, le=MOST)
 
 
 class MaxParallelBranchesRule(Rule):
     """At most `max_parallel_branches` run at once; the others wait."""
 
-    max_parallel_branches: int = Field(ge=1)
+    max_parallel_branches: int = Field(ge=1, le=MOST)
 
 
 class MaxAgentsRule(Rule):
     """The topology may have `max_agents` agents."""
 
-    max_agents: int = Field(ge=1)
+    max_agents: int = Field(ge=1, le=MOST)
 
 
 class MemoryLimitRule(Rule):
     """Each agent keeps at most `max_messages` messages per branch."""
 
-    max_messages: int = Field(ge=0)
+    max_messages: int = Field(ge=0, le=MOST)
 
 
 class BudgetRule(Rule):
     """The run may consume `max_tokens` tokens or `max_cost`."""
 
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_cost: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_tokens: int | None = Field(default=None, ge=1, le=MOST)
+    max_cost: float | None = Field(default=None, gt=0, le=MOST)
 
     @model_validator(mode="after")
     def _one(self) -> "BudgetRule":
@@ -91,10 +93,18 @@ class ConditionalRule(Rule):
         """A callable stays in this process; its name goes into the topology."""
         if not callable(value):
             return value
-        place = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
-        name = f"{PYTHON}{place}:{len(PYTHON_CONDITIONS)}"
+        name = f"{PYTHON}{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
+        name = f"{name}:{_content(value)}"
         PYTHON_CONDITIONS[name] = value
         return name
+
+
+def _content(value: Callable[..., Any]) -> str:
+    """What tells a callable from others of its name, in this process and the next: its code and what it holds."""
+    code = getattr(value, "__code__", None)
+    held = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+    parts = (code.co_code, code.co_names, code.co_consts) if code is not None else (value,)
+    return sha256(repr((*parts, held, getattr(value, "__defaults__", None))).encode()).hexdigest()[:12]
 
 
 RULES: dict[str, type[Rule]] = {cls.__name__: cls for cls in Rule.__subclasses__()}

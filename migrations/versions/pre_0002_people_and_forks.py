@@ -27,11 +27,9 @@ CREATE OR REPLACE VIEW anabranch.runs AS
 SELECT r.run_id, r.status,
     CASE WHEN s.type = 'RunRejected' THEN s.data->'request'->'task' ELSE s.data->'task' END AS task,
     CASE WHEN s.type = 'RunRejected' THEN s.data->'request'->'topology'
-        WHEN jsonb_typeof(k.data->'topology') = 'object' THEN k.data->'topology'
-        ELSE s.data->'topology' END AS topology,
+        ELSE coalesce(k.topology, s.data->'topology') END AS topology,
     CASE WHEN s.type = 'RunRejected' THEN s.data->'request'->'context'
-        WHEN jsonb_typeof(k.data->'context') = 'object' THEN k.data->'context'
-        ELSE s.data->'context' END AS context,
+        ELSE coalesce(k.context, s.data->'context') END AS context,
     CASE WHEN s.type = 'RunRejected' THEN s.data->'request'->'config' ELSE s.data->'config' END AS config,
     CASE WHEN s.type = 'RunRejected' THEN s.data->'request'->'labels' ELSE s.data->'labels' END AS labels,
     f.data->'result' AS result, r.result_count, r.error, r.version, r.total_steps, r.branch_count,
@@ -40,8 +38,14 @@ SELECT r.run_id, r.status,
     r.forked_from, r.forked_at_version
 FROM anabranch.run_rows r
 LEFT JOIN anabranch.events s ON s.run_id = r.run_id AND s.version = 1
-LEFT JOIN anabranch.events k ON k.run_id = r.run_id AND k.version = r.forked_at_version + 1
-    AND k.type = 'RunForked'
+LEFT JOIN LATERAL (
+    SELECT (array_agg(e.data->'topology' ORDER BY e.version DESC)
+            FILTER (WHERE jsonb_typeof(e.data->'topology') = 'object'))[1] AS topology,
+        (array_agg(e.data->'context' ORDER BY e.version DESC)
+            FILTER (WHERE jsonb_typeof(e.data->'context') = 'object'))[1] AS context
+    FROM anabranch.events e
+    WHERE r.forked_from IS NOT NULL AND e.run_id = r.run_id AND e.type = 'RunForked'
+) k ON r.forked_from IS NOT NULL
 LEFT JOIN anabranch.events f ON f.run_id = r.run_id AND f.version = r.finished_version
     AND f.type = 'RunCompleted'
 """,

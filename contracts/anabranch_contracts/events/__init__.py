@@ -28,7 +28,9 @@ from anabranch_contracts.events.forks import (
 from anabranch_contracts.events.people import UserInputProvided, UserInputRequested
 from anabranch_contracts.events.runs import (
     CheckpointCreated,
+    OutcomeAwaited,
     RuleApplied,
+    RuleLifted,
     RunCancelled,
     RunCompleted,
     RunFailed,
@@ -67,8 +69,10 @@ __all__ = [
     "ForkOpened",
     "ForkSettled",
     "ForkWaived",
+    "OutcomeAwaited",
     "ResultDelivered",
     "RuleApplied",
+    "RuleLifted",
     "RunCancelled",
     "RunCompleted",
     "RunFailed",
@@ -92,11 +96,13 @@ __all__ = [
 Event = (
     RunStarted
     | RunRejected
+    | OutcomeAwaited
     | RunForked
     | RunPaused
     | RunResumed
     | CheckpointCreated
     | RuleApplied
+    | RuleLifted
     | RunCompleted
     | RunFailed
     | RunCancelled

@@ -33,6 +33,14 @@ class RunRejected:
 
 
 @dataclass(frozen=True, slots=True)
+class OutcomeAwaited:
+    """The run was asked for again, by somebody who awaits its outcome elsewhere."""
+
+    reply_to: str
+    reply_correlation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunForked:
     """The events before this one are those of `source`, up to its `at_version`; the run lives on from there.
 
@@ -78,6 +86,13 @@ class RuleApplied:
     action: str
     reason: str
     branch_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleLifted:
+    """The condition of a rule that paused or told a person is false again: it may speak once more."""
+
+    rule: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import structlog
 
 from anabranch.agent_worker.steps import Outcome, completed, failed, read_step, result_message, seconds_left
 from anabranch.agent_worker.stops import Stops
+from anabranch.agents.context import StepContext
 from anabranch.agents.failures import step_error
 from anabranch.agents.invoke import Answer, invoke
 from anabranch.agents.registry import Agent, Registry
@@ -176,16 +177,16 @@ class Worker:
         return None
 
     async def _outcome(self, job: Job) -> Outcome:
-        step = job.step
+        step, ctx = job.step, StepContext.of(job.step)
         if self._stopped.unwanted(step):
             raise Stopped
         try:
-            return completed(await _bounded(self._agents.resolve(step.agent), step, job.unwanted))
+            return completed(await _bounded(self._agents.resolve(step.agent), step, ctx, job.unwanted))
         except Stopped:
             raise
         except Exception as error:  # whatever an agent raises is its step's outcome
             log.info("step failed", agent=step.agent, step_id=step.step_id, run_id=str(step.run_id), exc_info=error)
-            return failed(step_error(error))
+            return failed(step_error(error), ctx.usage)
 
     async def _publish(self, message: Outgoing) -> None:
         """Publish until confirmed; each doubt means again, by the connection that is there then."""
@@ -216,12 +217,12 @@ class Worker:
                 await inbox.requeue([delivery])
 
 
-async def _bounded(agent: Agent, step: StepRequested, unwanted: asyncio.Event) -> Answer:
+async def _bounded(agent: Agent, step: StepRequested, ctx: StepContext, unwanted: asyncio.Event) -> Answer:
     """The answer within the step's time, unless it is wanted no longer; who will not be cancelled is left behind."""
     seconds = seconds_left(step)
     if seconds is not None and seconds <= 0:
         raise StepTimeout("the deadline had passed before the step began")
-    running = asyncio.create_task(invoke(agent, step))
+    running = asyncio.create_task(invoke(agent, step, ctx))
     stopping = asyncio.create_task(unwanted.wait())
     try:
         await asyncio.wait({running, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

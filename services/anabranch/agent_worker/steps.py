@@ -11,7 +11,7 @@ from anabranch.agents.invoke import Answer
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery, Outgoing
 from anabranch.runtime.reading import MAX_BYTES, MAX_DEPTH, Unreadable, deeper_than
-from anabranch_contracts.messages import StepError, StepRequested
+from anabranch_contracts.messages import StepError, StepRequested, Usage
 
 JSON = Any
 ROOM_FOR_ENVELOPE = 64 * 1024
@@ -48,9 +48,14 @@ def seconds_left(step: StepRequested) -> float | None:
     return left if step.timeout is None else min(left, step.timeout)
 
 
-def failed(error: StepError) -> Outcome:
-    """The attempt failed."""
-    return Outcome("failed", {"error": error.model_dump(exclude_none=True)})
+def failed(error: StepError, usage: Usage | None = None) -> Outcome:
+    """The attempt failed, at some cost."""
+    return Outcome("failed", {"error": error.model_dump(exclude_none=True), **_cost(usage)})
+
+
+def _cost(usage: Any) -> dict[str, JSON]:
+    """What the agent reported; what it wrote there by hand instead is left out."""
+    return {"usage": usage.model_dump(exclude_none=True)} if isinstance(usage, Usage) else {}
 
 
 def completed(answer: Answer) -> Outcome:
@@ -58,20 +63,18 @@ def completed(answer: Answer) -> Outcome:
     try:
         encoded = orjson.dumps(answer.reply, default=_plain, option=orjson.OPT_NON_STR_KEYS)
     except TypeError as error:
-        return _unserialisable(str(error.__cause__ or error))
+        return _unserialisable(str(error.__cause__ or error), answer.usage)
     if len(encoded) > MAX_BYTES - ROOM_FOR_ENVELOPE:
-        return _unserialisable(f"it has {len(encoded)} bytes, the limit is {MAX_BYTES}; hand over a reference")
+        why = f"it has {len(encoded)} bytes, the limit is {MAX_BYTES}; hand over a reference"
+        return _unserialisable(why, answer.usage)
     if encoded.count(b"[") + encoded.count(b"{") >= MAX_DEPTH and deeper_than(orjson.loads(encoded), MAX_DEPTH - 1):
-        return _unserialisable(f"it is nested deeper than {MAX_DEPTH - 1}")
-    fields: dict[str, JSON] = {"response": orjson.Fragment(encoded)}
-    if answer.usage is not None:
-        fields["usage"] = answer.usage.model_dump(exclude_none=True)
-    return Outcome("completed", fields)
+        return _unserialisable(f"it is nested deeper than {MAX_DEPTH - 1}", answer.usage)
+    return Outcome("completed", {"response": orjson.Fragment(encoded), **_cost(answer.usage)})
 
 
-def _unserialisable(why: str) -> Outcome:
+def _unserialisable(why: str, usage: Usage | None) -> Outcome:
     message = f"the reply cannot be sent: {why}"[:2000]
-    return failed(StepError(kind="terminal", type="UnserialisableReply", message=message))
+    return failed(StepError(kind="terminal", type="UnserialisableReply", message=message), usage)
 
 
 def _plain(value: Any) -> JSON:

@@ -15,6 +15,7 @@ import orjson
 from anabranch_contracts.errors import InvocationFailed
 
 JSON = Any
+MARKED = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 
 class Suspended(BaseException):
@@ -36,25 +37,25 @@ class Calls:
     async def invoke(self, invocations: list[dict[str, JSON]], timeout: float | None) -> list[dict[str, JSON]]:
         """What became of each invocation, as records."""
         records: list[dict[str, JSON]] = self._result(
-            [i["agent"] for i in invocations], {"invocations": invocations, "timeout": timeout}
+            [i["agent"] for i in invocations], invocations, {"invocations": invocations, "timeout": timeout}
         )
         return records
 
     async def ask(self, question: dict[str, JSON]) -> JSON:
         """A person's answer."""
-        return self._result(["User"], {"ask": question})
+        return self._result(["User"], question["prompt"], {"ask": question})
 
-    def _result(self, who: list[str], body: dict[str, JSON]) -> JSON:
+    def _result(self, who: list[str], what: JSON, body: dict[str, JSON]) -> JSON:
         if self.waiting is not None:
             raise Suspended  # another call of this attempt is waited for first
         self._made += 1
-        mark = sha256(orjson.dumps(who)).hexdigest()[:16]
+        mark = sha256(orjson.dumps(what, option=MARKED, default=str)).hexdigest()[:16]
         if self._made <= len(self._recorded):
             known = self._recorded[self._made - 1]
             if known["print"] != mark:
                 raise NondeterministicAgent(
-                    f"call {self._made} is to {', '.join(who[:5])}, but was to others when the agent ran before; "
-                    "make calls depend only on the request, the context and earlier results"
+                    f"call {self._made}, to {', '.join(who[:5])}, is another than the agent made when it ran before; "
+                    "make calls, and their order, depend only on the request, the context and earlier results"
                 )
             return known["value"]
         self.waiting = {"next_action": "call", "number": self._made, "print": mark, **body}

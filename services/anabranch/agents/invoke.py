@@ -1,11 +1,11 @@
 """Call an agent with what it asks for by name, and read what comes back."""
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from anabranch.agents.calls import Suspended
 from anabranch.agents.context import StepContext
 from anabranch.agents.registry import Agent
 from anabranch.agents.threads import in_thread
@@ -13,6 +13,10 @@ from anabranch_contracts.messages import StepRequested, Usage
 from anabranch_contracts.reply_builders import CALLER, Action
 
 JSON = Any
+
+
+class AgentBroken(Exception):
+    """The agent raised what is no `Exception`."""
 
 
 class AgentExited(Exception):
@@ -27,21 +31,30 @@ class Answer:
     usage: Usage | None = None
 
 
-async def invoke(agent: Agent, step: StepRequested) -> Answer:
+async def invoke(agent: Agent, step: StepRequested, ctx: StepContext | None = None) -> Answer:
     """Run one attempt: sync functions in a thread; of an async generator the last item is the reply.
 
     An agent that waits for a call of its own is left at that point; the reply asks for the call.
     """
-    ctx = StepContext.of(step)
+    ctx = ctx or StepContext.of(step)
     positional, named = agent.parameters.fill(step, ctx)
     CALLER.set(ctx.perform)
     try:
         reply = await _call(agent.function, positional, named)
-    except Suspended:
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # a suspension may come back wrapped: by a task group, or by the agent itself
+        if ctx.calls.waiting is None:
+            raise _as_exception(error) from error
         reply = None
-    except SystemExit as error:
-        raise AgentExited(f"the agent called exit({error.code})") from error
     return Answer(reply if ctx.calls.waiting is None else ctx.calls.waiting, ctx.usage)
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """Nothing that an agent raises ends more than its step."""
+    if isinstance(error, SystemExit):
+        return AgentExited(f"the agent called exit({error.code})")
+    return error if isinstance(error, Exception) else AgentBroken(f"{type(error).__name__}: {error}")
 
 
 async def _call(function: Callable[..., Any], positional: list[JSON], named: dict[str, JSON]) -> Any:

@@ -1,5 +1,6 @@
 """`anabranch`: commands are loaded when they are called, errors are one line and a hint."""
 
+import logging
 import sys
 
 from cyclopts import App, CycloptsError
@@ -7,6 +8,7 @@ from cyclopts import App, CycloptsError
 from anabranch_contracts.errors import AnabranchError, InvalidTopology
 
 COMPLETED, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+NOISY = ("aio_pika", "aiormq")  # what they log of a lost connection is in the one line that we say
 
 app = App(
     name="anabranch",
@@ -68,12 +70,15 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in given
     if debug:
         given.remove("--debug")
+    else:
+        for name in NOISY:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        sys.exit(_exit_code(app(given, exit_on_error=False, print_error=True)))
+        sys.exit(_exit_code(app(given, exit_on_error=False, print_error=False)))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except CycloptsError:
-        sys.exit(USAGE)
+    except CycloptsError as error:
+        sys.exit(_explain_usage(error))
     except Exception as error:
         if debug:
             raise
@@ -82,6 +87,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _exit_code(result: object) -> int:
     return result if isinstance(result, int) and not isinstance(result, bool) else COMPLETED
+
+
+def _explain_usage(error: CycloptsError) -> int:
+    """One line and where to read on."""
+    said = " ".join(str(error).split())
+    command = " ".join(["anabranch", *(error.command_chain or ())])
+    print(f"anabranch: {said}\n  `{command} --help` says how", file=sys.stderr)
+    return USAGE
 
 
 def _explain(error: BaseException) -> int:

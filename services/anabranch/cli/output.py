@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 
 JSON = Any
+IDS = ("run_id", "request_id", "checkpoint_id", "message_id")
+WIDEST = 1000
 
 
 def as_json(value: JSON) -> None:
@@ -25,11 +27,15 @@ def table(rows: Sequence[dict[str, JSON]], columns: Sequence[str], json: bool) -
     from rich.table import Table
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        shown.add_column(column, overflow="ellipsis", no_wrap=True, min_width=36 if column == "run_id" else None)
-    for row in rows:
-        shown.add_row(*(short(row.get(c)) for c in columns))
-    Console(highlight=False, markup=False).print(shown)
+    lines = [[short(row.get(c)) for c in columns] for row in rows]
+    for i, column in enumerate(columns):
+        longest = max(len(column), *(len(line[i]) for line in lines), 0)
+        least = min(longest, 36 if column in IDS else 10)
+        shown.add_column(column, overflow="ellipsis", no_wrap=True, min_width=least)
+    for line in lines:
+        shown.add_row(*line)
+    width = None if sys.stdout.isatty() else WIDEST  # what is piped is not cut
+    Console(highlight=False, markup=False, width=width).print(shown)
 
 
 def short(value: JSON, most: int = 100) -> str:

@@ -25,7 +25,7 @@ def inbox(*, limit: int = 50, json: bool = False) -> None:
     async def ask() -> None:
         async with database() as engine:
             found = await queries.rows(engine, queries.INBOX, limit)
-        table(found, ("request_id", "agent", "kind", "prompt", "choices", "requested_at"), json)
+        table(found, ("request_id", "agent", "kind", "prompt", "choices"), json)
 
     asyncio.run(ask())
 

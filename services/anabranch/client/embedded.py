@@ -14,7 +14,7 @@ import structlog
 from anabranch.agent_worker.app import Worker
 from anabranch.agents.registry import AGENTS, Registry
 from anabranch.branch_supervisor import app as supervisor
-from anabranch.client.mailbox import take
+from anabranch.client import mailbox
 from anabranch.client.session import Session
 from anabranch.router import app as router
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
@@ -64,9 +64,10 @@ class Engine:
         self._start(session)
         await recover(store, await _connected(broker))
         await self._stack.enter_async_context(session)
-        mailbox = asyncio.create_task(take(store.engine, session))
-        mailbox.add_done_callback(lambda task: _report(task, session))
-        self._stack.callback(mailbox.cancel)
+        closing = asyncio.Event()
+        taking = asyncio.create_task(mailbox.take(store.engine, session, closing))
+        taking.add_done_callback(lambda task: _report(task, session))
+        self._stack.push_async_callback(mailbox.close, store.engine, taking, closing)
         return session
 
     def _start(self, session: Session) -> None:

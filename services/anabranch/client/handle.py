@@ -28,6 +28,8 @@ class RunHandle:
 
     async def _final(self) -> OrchestraResult:
         body = await self.outcome
+        if "result_bytes" in body and self.session.database is not None:  # too large for a message
+            body = await self.session.outcome(self.run_id) or body
         return from_message(body, await self.session.branches(self.run_id))
 
     async def result(self) -> OrchestraResult:
@@ -53,20 +55,21 @@ class RunHandle:
 
     async def events(self) -> AsyncIterator[dict[str, JSON]]:
         """The run's events as they are recorded, from the first to the last."""
-        reading = asyncio.get_running_loop().create_future()
-        self.uses.add(reading)
-        try:
-            async with self._connected() as session:
-                async for event in session.events(self.run_id, self.outcome):
-                    yield event
-        finally:
-            reading.cancel()
+        async with self._connected() as session:
+            async for event in session.events(self.run_id, self.outcome):
+                yield event
 
     @asynccontextmanager
     async def _connected(self) -> "AsyncIterator[Session]":
-        """The handle's own session, or another where the run's end has closed it."""
+        """The handle's own session, kept open while it is used, or another where the run's end has closed it."""
         if not self.session.closed:
-            yield self.session
+            using: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.uses.add(using)
+            try:
+                yield self.session
+            finally:
+                using.cancel()
+                self.uses.discard(using)
             return
         from anabranch.client.orchestra import connected
         from anabranch.runtime.settings import load
@@ -131,7 +134,6 @@ class RunHandle:
         except BaseException:
             await stack.aclose()
             raise
-        self.uses |= forked.uses
         close_after(forked, stack)
         return forked
 

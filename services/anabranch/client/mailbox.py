@@ -1,11 +1,13 @@
 """Commands to the embedded engine from other processes.
 
 Its broker lives in its own memory, so `anabranch respond` and the like leave their message in a table of the data
-folder's Postgres. The engine takes it from there, now or when it is started next, and writes what came of it.
+folder's Postgres. The engine takes it from there, now or when it is started next, and writes what came of it; who
+reads that takes the row away. The database ends with its engine, so the engine waits a moment for readers.
 """
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from anabranch.client import queries
 from anabranch.client.session import Session
 from anabranch.runtime.ids import uuid7
+from anabranch.runtime.ports import Unavailable
 from anabranch.runtime.postgres.store import translated
 from anabranch_contracts.errors import CommandRefused
 
@@ -25,6 +28,8 @@ PUT = "INSERT INTO anabranch.mailbox (message_id, routing_key, body) VALUES ($1,
 OPEN = "SELECT message_id, routing_key, body FROM anabranch.mailbox WHERE outcome IS NULL ORDER BY sent_at LIMIT 100"
 ANSWER = "UPDATE anabranch.mailbox SET outcome = $2::text::jsonb, answered_at = now() WHERE message_id = $1"
 OUTCOME = "SELECT outcome FROM anabranch.mailbox WHERE message_id = $1"
+READ = "DELETE FROM anabranch.mailbox WHERE message_id = $1"
+UNREAD = "SELECT message_id FROM anabranch.mailbox WHERE answered_at > now() - interval '2 seconds'"
 log = structlog.get_logger(__name__)
 
 
@@ -34,25 +39,50 @@ async def _execute(database: AsyncEngine, statement: str, *parameters: Any) -> N
 
 
 async def leave(database: AsyncEngine, key: str, body: Mapping[str, JSON], patience: float = 5.0) -> bool:
-    """Leave a command; True when an engine accepted it within `patience` seconds, raises `CommandRefused`."""
+    """Leave a command; True when an engine accepted it within `patience` seconds, raises `CommandRefused`.
+
+    False: it is kept for the next engine, also where the present one went away and its database with it.
+    """
     identity = uuid7()
     await _execute(database, PUT, identity, key, orjson.dumps(body).decode())
+    outcome: dict[str, JSON] | None = None
+    with suppress(Unavailable):
+        outcome = await _outcome(database, identity, patience)
+    if outcome is not None and not outcome["accepted"]:
+        raise CommandRefused(outcome["reason"])
+    return outcome is not None
+
+
+async def _outcome(database: AsyncEngine, identity: UUID, patience: float) -> dict[str, JSON] | None:
+    """What an engine wrote, once it has."""
     for _ in range(int(patience / POLL_SECONDS)):
         await asyncio.sleep(POLL_SECONDS)
         (row,) = await queries.rows(database, OUTCOME, identity)
         if row["outcome"] is not None:
-            if not row["outcome"]["accepted"]:
-                raise CommandRefused(row["outcome"]["reason"])
-            return True
-    return False
+            outcome: dict[str, JSON] = row["outcome"]
+            with suppress(Unavailable):
+                await _execute(database, READ, identity)
+            return outcome
+    return None
 
 
-async def take(database: AsyncEngine, session: Session) -> None:
-    """Hand every command that is left to the services of this engine, until cancelled."""
-    while True:
+async def take(database: AsyncEngine, session: Session, closing: asyncio.Event) -> None:
+    """Hand every command that is left to the services of this engine, until it closes."""
+    while not closing.is_set():
         for row in await queries.rows(database, OPEN):
             await _hand_over(database, session, row)
-        await asyncio.sleep(POLL_SECONDS)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(closing.wait(), POLL_SECONDS)
+
+
+async def close(database: AsyncEngine, taking: "asyncio.Task[None]", closing: asyncio.Event) -> None:
+    """Finish the command in hand, and let who left one read what came of it."""
+    closing.set()
+    await asyncio.wait({taking}, timeout=5)
+    taking.cancel()
+    with suppress(Unavailable):
+        while await queries.rows(database, UNREAD):  # noqa: ASYNC110 - a reader in another process gives no signal
+            await asyncio.sleep(POLL_SECONDS)
 
 
 async def _hand_over(database: AsyncEngine, session: Session, row: dict[str, JSON]) -> None:
@@ -60,10 +90,7 @@ async def _hand_over(database: AsyncEngine, session: Session, row: dict[str, JSO
     identity = UUID(str(row["message_id"]))
     outcome: dict[str, JSON] = {"accepted": True}
     try:
-        async with asyncio.timeout(30):
-            await session.command(row["routing_key"], row["body"], identity=identity)
+        await session.command(row["routing_key"], row["body"], identity=identity)
     except CommandRefused as why:
         outcome = {"accepted": False, "reason": str(why)}
-    except TimeoutError:  # it could not be read, so it was parked without an answer
-        outcome = {"accepted": False, "reason": "the command cannot be read"}
     await _execute(database, ANSWER, identity, orjson.dumps(outcome).decode())

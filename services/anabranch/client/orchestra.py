@@ -101,8 +101,8 @@ def _refuse_python(topology: dict[str, JSON]) -> None:
     """A callable cannot cross a wire."""
     named = [r["condition"] for r in topology["rules"] if str(r.get("condition")).startswith(PYTHON)]
     if named:
-        reason = f"rules: the Python condition {named[0]} cannot cross a wire; write it in CEL, as in 'run.cost < 5'"
-        raise InvalidTopology([reason])
+        what = f"rules: the Python condition {named[0]} cannot cross a wire"
+        raise InvalidTopology([f"{what}; write it in CEL, as in 'branch.steps < 5'"])
 
 
 def need_agents(body: dict[str, JSON]) -> None:

@@ -7,6 +7,7 @@ A pool's work is a run like any other: an agent that hands the requests out fork
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import Any
 
 from anabranch.agent_worker.app import Worker
@@ -32,7 +33,8 @@ class AgentPool:
     def __init__(self, agent_class: Any, num_instances: int = 4, name: str | None = None, **arguments: Any) -> None:
         if num_instances < 1:
             raise AnabranchError(f"num_instances is {num_instances}", hint="a pool needs at least one instance")
-        self.name = name or str(getattr(agent_class, "__name__", type(agent_class).__name__))
+        called = name or str(getattr(agent_class, "__name__", type(agent_class).__name__))
+        self.name = f"{called} of pool {_digest(agent_class, num_instances, arguments)}"
         is_class = isinstance(agent_class, type)
         self.instances = [agent_class(**arguments) if is_class else agent_class for _ in range(num_instances)]
 
@@ -50,7 +52,7 @@ class AgentPool:
 
     @property
     def _source(self) -> str:
-        return f"{self.name} pool"
+        return f"source of {self.name}"
 
     def _topology(self) -> Topology:
         rule = MaxParallelBranchesRule(max_parallel_branches=len(self.instances))
@@ -89,6 +91,11 @@ class AgentPool:
             return final_response(request)
         calls = [{"agent": self.name, "request": one} for one in request["requests"]]
         return parallel_invoke(invocations=calls, convergence={"on_insufficient": "proceed"})
+
+
+def _digest(*identity: Any) -> str:
+    """What tells this pool's steps from those of other pools, and of agents, of the same name."""
+    return sha256(repr(identity).encode()).hexdigest()[:8]
 
 
 def _lending(free: "asyncio.Queue[Agent]") -> Any:

@@ -53,6 +53,7 @@ SAYINGS: dict[str, Callable[[JSON], str]] = {
     "RunCancelled": lambda d: f"run cancelled: {d['reason'][:160]}",
     "RunRejected": lambda d: "run rejected: " + "; ".join(d["errors"])[:1000],
     "RuleApplied": lambda d: f"! {d['type']}: {d['reason'][:160]}",
+    "RuleLifted": lambda d: f"  rule {d['rule']} holds no more",
     "CheckpointCreated": lambda d: f"  checkpoint {d['name']!r} at version {d['version']}",
     "BranchSpawned": lambda d: f"+ {d['branch_id']}  starts at {d['agent']}",
     "BranchHeld": lambda d: f"  {d['branch_id']}  waits for admission at {d['agent']}",

@@ -38,6 +38,7 @@ class Session:
         self.closed = False
         self._transport = transport
         self._outcomes: dict[str, asyncio.Future[dict[str, JSON]]] = {}
+        self._unseen: set[str] = set()
         self._answers: dict[str, asyncio.Future[dict[str, JSON]]] = {}
         self._queue = ""
         self._inbox: Inbox | None = None
@@ -69,9 +70,13 @@ class Session:
             self.fail(error)
 
     def _hand_over(self, correlation: str, body: dict[str, JSON]) -> None:
-        waiter = (self._answers if "accepted" in body else self._outcomes).get(correlation)
-        if waiter is not None and not waiter.done():
-            waiter.set_result(body)
+        if "accepted" not in body:
+            self._unseen.discard(correlation)
+            _tell(self._outcomes.pop(correlation, None), body)
+        elif correlation in self._answers:
+            _tell(self._answers[correlation], body)
+        elif not body["accepted"]:  # a request that was parked has no outcome
+            _tell(self._outcomes.pop(correlation, None), CommandRefused(body["reason"]))
 
     def fail(self, error: BaseException) -> None:
         """Nobody will answer any more: tell all who wait."""
@@ -91,7 +96,8 @@ class Session:
     async def submit(self, request: dict[str, JSON]) -> RunHandle:
         """Publish the request; its `run_id` (made here if absent) makes it safe to repeat."""
         run_id = str(request.get("run_id") or uuid7())
-        outcome = self._outcomes[run_id] = asyncio.get_running_loop().create_future()
+        outcome = self._outcomes.setdefault(run_id, asyncio.get_running_loop().create_future())
+        self._unseen.add(run_id)
         await self._send("run.requested", {**request, "run_id": run_id}, "RunRequested", run_id)
         return RunHandle(UUID(run_id), self, outcome)
 
@@ -102,6 +108,7 @@ class Session:
 
         The same `identity` (message id) twice is one command.
         """
+        await self._until_seen(body["run_id"])
         identity = identity or uuid7()
         correlation = correlation or str(identity)
         with self._awaiting_answer(correlation) as waiter:
@@ -109,6 +116,18 @@ class Session:
             answer = await waiter
         if not answer["accepted"]:
             raise CommandRefused(answer["reason"])
+
+    async def _until_seen(self, run_id: str) -> None:
+        """A command goes another way than the request and could overtake it; that is only asked once."""
+        from anabranch.client import queries
+
+        if self.database is None or run_id not in self._unseen:
+            return
+        outcome = self._outcomes.get(run_id)
+        while outcome is not None and await queries.run(self.database, UUID(run_id)) is None:
+            if (await asyncio.wait({outcome}, timeout=POLL_SECONDS))[0]:
+                break
+        self._unseen.discard(run_id)
 
     @contextmanager
     def _awaiting_answer(self, correlation: str) -> "Iterator[asyncio.Future[dict[str, JSON]]]":
@@ -125,7 +144,7 @@ class Session:
         try:
             await self.command("run.fork", {**body, "new_run_id": run_id}, run_id)
         except CommandRefused:
-            del self._outcomes[run_id]
+            self._outcomes.pop(run_id, None)
             raise
         return RunHandle(UUID(run_id), self, outcome)
 
@@ -143,13 +162,12 @@ class Session:
 
     async def _follow(self, run_id: UUID, outcome: "asyncio.Future[dict[str, JSON]]") -> None:
         """Look at the run until it is over: its outcome message goes to who asked for it, not to us."""
-        from anabranch.client import queries
 
         try:
             body = None
             while body is None:
                 await asyncio.wait({outcome}, timeout=POLL_SECONDS)  # a row of another process gives no signal
-                body = await queries.outcome(self.needed_database(), run_id)
+                body = await self.outcome(run_id)
             outcome.set_result(body)
         except asyncio.CancelledError:  # the session closes: nobody will look at the run any more
             outcome.cancel()
@@ -162,6 +180,12 @@ class Session:
         if self.database is None:
             raise AnabranchError("no database to ask", hint="set ANABRANCH_DATABASE_URL")
         return self.database
+
+    async def outcome(self, run_id: UUID) -> "dict[str, JSON] | None":
+        """What the tables say the run came to; None while it is not over."""
+        from anabranch.client import queries
+
+        return await queries.outcome(self.needed_database(), run_id)
 
     async def another_transport(self) -> Transport:
         """One more connection to the same broker, for who closes it."""
@@ -191,3 +215,13 @@ class Session:
             if last:
                 return
             await asyncio.wait({over}, timeout=POLL_SECONDS)
+
+
+def _tell(waiter: "asyncio.Future[dict[str, JSON]] | None", what: dict[str, JSON] | Exception) -> None:
+    """Hand an answer, or why there will be none, to who waits for it."""
+    if waiter is None or waiter.done():
+        return
+    if isinstance(what, Exception):
+        waiter.set_exception(what)
+    else:
+        waiter.set_result(what)

@@ -1,12 +1,12 @@
 """Ask a person, and check what comes back: choices and JSON Schemas (semantics 8)."""
 
 from collections.abc import Sequence
-from datetime import timedelta
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from anabranch.domain.clocks import after
+from anabranch.domain.schemas import Unusable, mismatch, prepare
 from anabranch.domain.state import Branch, Fork, UserRequest
 from anabranch.domain.turn import Turn
 from anabranch_contracts.events import UserInputRequested
@@ -15,7 +15,6 @@ from anabranch_contracts.reply_notation import question
 
 JSON = Any
 DECISIONS = ("retry", "skip", "abort")
-MAX_SCHEMA = 64 * 1024
 PARTS = {"prompt", "choices", "schema", "timeout", "default"}
 
 
@@ -26,45 +25,21 @@ class Unaskable(Exception):
 def askable(asked: AskUser) -> None:
     """Check that the question can be answered at all; raises `Unaskable`."""
     if asked.schema is not None:
-        _validator(_schema_text(asked.schema))
+        try:
+            prepare(asked.schema)
+        except Unusable as error:
+            raise Unaskable(str(error)) from None
     if asked.timeout is not None:
         reason = misfit(asked.default, asked.choices, asked.schema)
         if reason is not None:
             raise Unaskable(f"the default, which is the answer when time is up, {reason}")
 
 
-def _schema_text(schema: JSON) -> bytes:
-    text = orjson.dumps(schema, option=orjson.OPT_SORT_KEYS)
-    if len(text) > MAX_SCHEMA:
-        raise Unaskable(f"the schema has {len(text)} bytes, the limit is {MAX_SCHEMA}")
-    return text
-
-
-@lru_cache(maxsize=256)
-def _validator(schema: bytes) -> Any:
-    """A prepared schema; nothing is fetched, and patterns may not run away (the engine bounds backtracking)."""
-    import jsonschema_rs  # only where a schema is used
-
-    try:
-        return jsonschema_rs.validator_for(orjson.loads(schema), offline=True)
-    except Exception as error:  # a schema that is none, or refers to what is not in it
-        raise Unaskable(f"the schema cannot be used: {' '.join(str(error).split())[:300]}") from None
-
-
 def misfit(value: JSON, choices: Sequence[JSON] | None, schema: JSON) -> str | None:
     """Why an answer does not fit; None when it does."""
     if choices is not None and not any(_same(value, choice) for choice in choices):
         return f"is not one of {orjson.dumps(list(choices)).decode()[:500]}"
-    if schema is None:
-        return None
-    try:
-        wrong = next(_validator(_schema_text(schema)).iter_errors(value), None)
-    except Exception as error:  # the engine gave up on a pattern
-        return f"cannot be checked: {str(error)[:300]}"
-    if wrong is None:
-        return None
-    where = "/".join(map(str, wrong.instance_path))
-    return f"does not fit its schema{f' at {where}' if where else ''}: {wrong.message[:500]}"
+    return None if schema is None else mismatch(value, schema)
 
 
 def _same(one: JSON, other: JSON) -> bool:
@@ -89,11 +64,10 @@ def ask(
     turn: Turn, branch: Branch, asked: AskUser, kind: str, returns_to: str | None, user: str | None = None
 ) -> None:
     """Open a user request for a branch; the answer to a question at node `user` goes to `returns_to`."""
-    place = f"{branch.step.id}/{branch.step.attempt}" if branch.step is not None else branch.id
-    expires = (turn.now + timedelta(seconds=asked.timeout)).isoformat() if asked.timeout is not None else None
+    expires = after(turn.now, asked.timeout).isoformat() if asked.timeout is not None else None
     turn.record(
         UserInputRequested(
-            request_id=turn.identity(f"{kind}/{place}"),
+            request_id=turn.identity(f"{kind}/{branch.id}/{branch.asks + 1}"),
             branch_id=branch.id,
             agent=branch.agent,
             kind=kind,

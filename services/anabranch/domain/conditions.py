@@ -1,8 +1,10 @@
 """Conditions of edges and rules: CEL, guarded, over `run`, `branch`, `step` and `context`.
 
-CEL knows no step limit, so what could grow without end is bounded before it is compiled: length, nesting, and
-comprehensions inside comprehensions. A condition that cannot be evaluated (a key is missing, say) does not hold.
+CEL knows no step limit, so what could grow without end is bounded before it is compiled: length, nesting, additions,
+and comprehensions inside comprehensions; and what is too large to go through is left out of what they see. A
+condition that cannot be evaluated (a key is missing, say) does not hold.
 A Python callable is known only to the process that made it; its name stands for it in the topology.
+What is said of `run` depends on how far other branches have come, so an outcome that hangs on it depends on timing.
 """
 
 import re
@@ -16,32 +18,65 @@ from anabranch_contracts.rules import PYTHON, PYTHON_CONDITIONS
 
 JSON = Any
 MAX_LENGTH, MAX_NESTING, MAX_MACROS, MAX_ITEMS = 4000, 32, 4, 10_000
-_MACRO = re.compile(r"\.\s*(all|exists|exists_one|existsOne|map|filter)\s*\(")
+MAX_ADDITIONS, MAX_ADDITIONS_IN_MACROS = 32, 4
+_MACRO = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne|map|filter)\s*\(")
 _TEXT = re.compile(  # comments and texts as CEL reads them: what only looks like one could hide code from the guard
     r"""//[^\n]*|[rR](?:\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"]*"|'[^']*')"""
     r"""|\"{3}(?:\\.|[^\\])*?\"{3}|'{3}(?:\\.|[^\\])*?'{3}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'""",
     re.DOTALL,
 )
 _PREFIXES = re.compile(rf"[!\-]{{{MAX_NESTING + 1},}}")
+_BOUND = re.compile(_MACRO.pattern + r"\s*(\w+)\s*,")
+_KEY = re.compile(r"(?<![\w.])(run|branch)\s*\.\s*(\w+)")
+TYPES = {
+    *("bool", "bytes", "double", "duration", "int", "list", "map", "null_type", "string", "timestamp", "type", "uint")
+}
+FACTS = {
+    "run": ("id", "total_steps", "branch_count", "parallel_branches", "tokens", "cost"),
+    "branch": ("id", "type", "agent", "steps"),
+    "step": (),
+    "context": (),
+}
+"""What a condition may ask about; of a step and the context whatever is in them."""
 OPENING, CLOSING = "([{", ")]}"
 
 
 def wrong_with(expression: str) -> str | None:
     """Why a condition cannot be used; None when it can."""
     if expression.startswith(PYTHON):
-        known = expression in PYTHON_CONDITIONS
-        return None if known else "a Python condition cannot cross a wire; write it in CEL, as in 'run.total_steps < 5'"
+        mend = "a Python condition cannot cross a wire; write it in CEL, as in 'branch.steps < 5'"
+        return None if known(expression) else mend
     if len(expression) > MAX_LENGTH:
         return f"has {len(expression)} characters, the limit is {MAX_LENGTH}"
-    if _too_deep(_TEXT.sub(" ", expression)):
+    code = _TEXT.sub(" ", expression)
+    if _too_deep(code):
         return f"is nested deeper than {MAX_NESTING}, or has a comprehension inside another; write it flat"
+    most = MAX_ADDITIONS_IN_MACROS if _MACRO.search(code) else MAX_ADDITIONS
+    if code.count("+") > most:
+        return f"has {code.count('+')} additions, the limit is {most}; compute it in an agent"
     try:
-        _compiled(expression)
+        program = _compiled(expression)
     except ImportError:
         return "conditions need the package common-expression-language; install it where the services run"
     except Exception as error:  # whatever the parser raises is the author's to mend
         return f"is no CEL expression: {' '.join(str(error).split())[:300]}"
+    return _misspelt(code, set(program.variables()))
+
+
+def _misspelt(code: str, names: set[str]) -> str | None:
+    """A name that is never there would make a rule that never speaks."""
+    unknown = sorted(names - FACTS.keys() - TYPES - set(_BOUND.findall(code)))
+    if unknown:
+        return f"asks about {unknown[0][:80]!r}; known are {', '.join(FACTS)}"
+    for fact, key in _KEY.findall(code):
+        if key not in FACTS[fact]:
+            return f"asks about {fact}.{key[:80]}; known of {fact} are {', '.join(FACTS[fact])}"
     return None
+
+
+def known(expression: str) -> bool:
+    """Whether the condition can be asked in this process."""
+    return not expression.startswith(PYTHON) or expression in PYTHON_CONDITIONS
 
 
 def _too_deep(code: str) -> bool:
@@ -106,11 +141,20 @@ def facts_of(state: RunState, branch: Branch, step: Mapping[str, JSON], context:
             "cost": state.cost / 10**9,
         },
         "branch": {"id": branch.id, "type": branch.type, "agent": branch.agent, "steps": branch.steps},
-        "step": dict(step),
+        "step": _bounded(step),
         "context": _bounded({**state.context, **branch.context, **context}),
     }
 
 
-def _bounded(context: dict[str, JSON]) -> dict[str, JSON]:
-    """The context without lists that are too long to go through for every step."""
-    return {k: v for k, v in context.items() if not isinstance(v, list | dict) or len(v) <= MAX_ITEMS}
+def _bounded(facts: Mapping[str, JSON]) -> dict[str, JSON]:
+    """The facts without texts and lists that are too long to go through for every step."""
+    pruned = {k: _bounded(v) if isinstance(v, dict) and len(v) <= MAX_ITEMS else v for k, v in facts.items()}
+    return {k: v for k, v in pruned.items() if _small(v)}
+
+
+def _small(value: JSON) -> bool:
+    if not isinstance(value, str | list | dict):
+        return True
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return len(value) <= MAX_ITEMS and all(map(_small, inside))
+

@@ -37,8 +37,9 @@ def checkpoint(turn: Turn, command: m.CheckpointRun) -> None:
     state, name = turn.state, command.name
     if name in state.checkpoints:
         raise Refused(f"checkpoint {name!r} exists at version {state.checkpoints[name]}; choose another name")
-    if name.startswith(AUTOMATIC) or name.isdigit():
-        raise Refused(f"checkpoint {name!r}: numbers and names that begin with {AUTOMATIC!r} are taken; choose another")
+    if name.startswith(AUTOMATIC) or name.isdigit() or "#" in name:
+        taken = f"numbers, step ids (with '#') and names that begin with {AUTOMATIC!r} are taken"
+        raise Refused(f"checkpoint {name!r}: {taken}; choose another")
     if len(state.checkpoints) >= MAX_CHECKPOINTS:
         raise Refused(f"the run has {MAX_CHECKPOINTS} checkpoints already")
     turn.record(CheckpointCreated(name, state.version))

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from anabranch.domain.evolving.forks import firing_id
-from anabranch.domain.occupancy import count, enclosing, may_still_come
+from anabranch.domain.occupancy import count, enclosing, unreachable
 from anabranch.domain.state import ROOT, Fork, Order, RunState, Token
 from anabranch.domain.stepping import too_many_branches
 from anabranch.domain.turn import Turn
@@ -24,11 +24,9 @@ def ripe(state: RunState) -> str | None:
     if not state.parked:
         return None
     index = state.graph.index
-    for node in sorted(state.parked, key=index.__getitem__):
-        if not may_still_come(state, node):
-            return node
-    if state.active or state.settled:
-        return None
+    node = unreachable(state, sorted(state.parked, key=index.__getitem__))
+    if node is not None or state.active or state.settled:
+        return node
     return min(state.parked, key=lambda n: (state.graph.upstream[n], index[n]))
 
 

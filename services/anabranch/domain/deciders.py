@@ -52,7 +52,7 @@ class Router:
             case intake.Request() if is_new(turn.state):
                 intake.take(turn, message)
             case intake.Request():
-                intake.known(turn.state, message)
+                intake.known(turn, message)
             case m.StepCompleted() if not is_new(turn.state):
                 routing.take_result(turn, message)
             case m.StepCompleted():
@@ -79,7 +79,7 @@ class Supervisor:
 
     def decide(self, turn: Turn, message: Input) -> None:
         if isinstance(message, forking.Fork):
-            forking.fork(turn, message) if is_new(turn.state) else forking.known(turn.state, message)
+            forking.fork(turn, message) if is_new(turn.state) else forking.known(turn, message)
         elif is_new(turn.state):
             raise Refused(f"run {turn.state.run_id} is unknown")
         else:

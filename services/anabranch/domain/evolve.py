@@ -30,11 +30,13 @@ def evolve(state: RunState, recorded: Recorded) -> RunState:
 _TABLE: dict[type, Callable[[RunState, Any, str], None]] = {
     e.RunStarted: runs.run_started,
     e.RunRejected: runs.run_rejected,
+    e.OutcomeAwaited: runs.outcome_awaited,
     e.RunForked: runs.run_forked,
     e.RunPaused: runs.run_paused,
     e.RunResumed: runs.run_resumed,
     e.CheckpointCreated: runs.checkpoint_created,
     e.RuleApplied: runs.rule_applied,
+    e.RuleLifted: runs.rule_lifted,
     e.BranchSpawned: branches.branch_spawned,
     e.BranchHeld: branches.branch_held,
     e.StepRequested: steps.step_requested,

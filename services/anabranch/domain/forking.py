@@ -16,7 +16,7 @@ import orjson
 
 from anabranch.domain.evolve import fold
 from anabranch.domain.graph import Graph
-from anabranch.domain.intake import check
+from anabranch.domain.intake import await_outcome, check
 from anabranch.domain.recorded import Recorded
 from anabranch.domain.state import RunState
 from anabranch.domain.turn import Refused, Turn
@@ -143,7 +143,8 @@ def _places(state: RunState) -> set[str]:
     return places | lost | {b.origin[0] for b in state.branches.values() if b.origin is not None}
 
 
-def known(state: RunState, asked: Fork) -> None:
-    """A fork into a run that exists: the same command is stale, another is refused."""
-    if state.request_hash != asked.content_hash():
+def known(turn: Turn, asked: Fork) -> None:
+    """A fork into a run that exists: the same command is an address more, another is refused."""
+    if turn.state.request_hash != asked.content_hash():
         raise Refused(f"run {asked.run_id} exists; use another new_run_id")
+    await_outcome(turn, asked.reply_to, asked.reply_correlation)

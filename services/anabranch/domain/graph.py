@@ -5,9 +5,10 @@ node i reaches y. Nodes of one strongly connected component share their mask, so
 per component, in topological order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from typing import Any
 
 from anabranch.domain.rules import Rules
@@ -84,6 +85,14 @@ class Graph:
             closed[c] = mask
         self.into = {name: closed[c] for name, c in component.items()}
         self.upstream = {name: (closed[c] & ~members[c]).bit_count() for name, c in component.items()}
+
+    def bit(self, name: str) -> int:
+        """The mask of one node."""
+        return 1 << self.index[name]
+
+    def mask(self, names: Iterable[str]) -> int:
+        """The mask of some nodes."""
+        return reduce(or_, map(self.bit, names), 0)
 
     def reaches(self, source: str, target: str) -> bool:
         """Whether a path of one or more edges leads from `source` to `target`."""

@@ -10,12 +10,12 @@ import orjson
 from pydantic import ValidationError
 
 from anabranch.domain.conditions import wrong_with
-from anabranch.domain.graph import Graph
-from anabranch.domain.state import ROOT, RunState
+from anabranch.domain.graph import START, Graph
+from anabranch.domain.state import ROOT
 from anabranch.domain.stepping import too_many_branches
 from anabranch.domain.turn import Refused, Turn
 from anabranch_contracts.config import RunConfig, parse_config
-from anabranch_contracts.events import BranchSpawned, RunRejected, RunStarted
+from anabranch_contracts.events import BranchSpawned, OutcomeAwaited, RunRejected, RunStarted
 from anabranch_contracts.messages import RunRequested
 from anabranch_contracts.notation import parse_topology
 from anabranch_contracts.topology import Topology
@@ -38,10 +38,17 @@ class Request:
         return sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)).hexdigest()
 
 
-def known(state: RunState, request: Request) -> None:
-    """A request for a run that exists: the same content is stale, another is refused."""
-    if state.request_hash != request.content_hash():
+def known(turn: Turn, request: Request) -> None:
+    """A request for a run that exists: of the same content it is an address more, another is refused."""
+    if turn.state.request_hash != request.content_hash():
         raise Refused(f"run {request.run_id} exists with another content; use a new run_id")
+    await_outcome(turn, request.reply_to, request.reply_correlation)
+
+
+def await_outcome(turn: Turn, reply_to: str | None, correlation: str | None) -> None:
+    """Have the outcome told to one more who asked."""
+    if reply_to is not None and (turn.state.terminal or (reply_to, correlation) not in turn.state.replies):
+        turn.record(OutcomeAwaited(reply_to, correlation))
 
 
 def take(turn: Turn, request: Request) -> None:
@@ -102,7 +109,7 @@ def check(topology: Topology, config: RunConfig) -> list[str]:
         f"topology: no entry reaches node {name!r}; add an edge to it, name it in `entry`, or remove it"
         for name in graph.unreachable()
     ]
-    return lost + _too_many(graph) + _unanswerable(graph) + _conditions(canonical)
+    return lost + _too_many(graph) + _unanswerable(graph) + _conditions(canonical) + _unasked(graph)
 
 
 def _too_many(graph: Graph) -> list[str]:
@@ -119,6 +126,15 @@ def _unanswerable(graph: Graph) -> list[str]:
         if graph.is_user(user)
         for asking in graph.predecessors[user]
         if graph.answers_to(user, asking) is None
+    ]
+
+
+def _unasked(graph: Graph) -> list[str]:
+    """Where a person or the start hands over, no reply is there to be judged."""
+    return [
+        f"topology: edge {a} -> {b}: its condition would never be asked; put it on an edge from an agent, or in a rule"
+        for a, b in graph.conditions
+        if (graph.is_user(a) or a == START) and (a, b) not in graph.conversational
     ]
 
 

@@ -7,7 +7,7 @@ O(depth). Two counters of what the run is at, `busy` and `asking`, also for each
 stop the clocks while only people are waited for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from anabranch.domain.clocks import RUN_TIMER, fork_timer, sync
 from anabranch.domain.state import ORPHANS, ROOT, Branch, Fork, RunState, Token
@@ -112,15 +112,21 @@ def settle_if_empty(state: RunState, fork: Fork) -> None:
         state.settled[fork.id] = None
 
 
-def may_still_come(state: RunState, node: str) -> bool:
-    """Whether a live token that is not parked at `node` can still reach it."""
+def unreachable(state: RunState, nodes: Iterable[str]) -> str | None:
+    """The first of these nodes that no live token elsewhere can still reach."""
     graph = state.graph
-    into = graph.into[node]
-    if any(into >> graph.index[at] & 1 for at in state.active):
-        return True
-    if any(other != node and into >> graph.index[other] & 1 for other in state.parked):
-        return True
-    return any(
-        into >> graph.index[at] & 1 and waiting > state.waiting_held.get(at, {}).get(node, 0)
-        for at, waiting in state.waiting.items()
-    )
+    active, parked, waiting = (graph.mask(at) for at in (state.active, state.parked, state.waiting))
+    for node in nodes:
+        into = graph.into[node]
+        if into & (active | parked & ~graph.bit(node)):
+            continue
+        if not into & waiting or all(held for held in _held_there(state, node, into)):
+            return node
+    return None
+
+
+def _held_there(state: RunState, node: str, into: int) -> Iterator[bool]:
+    """Of each place upstream at which owners wait: whether the forks of all of them hold something parked at `node`."""
+    for at, waiting in state.waiting.items():
+        if into & state.graph.bit(at):
+            yield waiting <= state.waiting_held.get(at, {}).get(node, 0)

@@ -4,8 +4,8 @@ A message body is composed from the state at the moment it is published, so a st
 is not asked again.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,13 +22,14 @@ JSON = Any
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A message to publish: `news` nobody need listen to; `reply` goes to the requester's own queue too."""
+    """A message to publish: `news` nobody need listen to; `replies` are queues (with correlations) it goes to too."""
 
     routing_key: str
     type: str
     body: dict[str, JSON]
     news: bool = False
-    reply: bool = False
+    replies: Sequence[tuple[str, str | None]] = ()
+    public: bool = True
 
 
 def announcements(state: RunState, recorded: Iterable[Recorded]) -> list[tuple[Recorded, Owed]]:
@@ -86,6 +87,8 @@ def _announce(state: RunState, event: Event) -> Owed | None:
             e.StepRejected(branch_id=branch_id, step_id=step_id) | e.StepFailed(branch_id=branch_id, step_id=step_id)
         ) if branch_id in state.troubled:
             return _news(state, "step.rejected", "StepRejected", branch_id, step_id=step_id)
+        case e.OutcomeAwaited(reply_to=reply_to, reply_correlation=correlation) if state.terminal:
+            return replace(terminal(state), replies=[(reply_to, correlation)], public=False)
         case e.RunCompleted() | e.RunFailed() | e.RunCancelled() | e.RunRejected():
             return terminal(state)
         case _:
@@ -160,7 +163,7 @@ def terminal(state: RunState) -> Owed:
     if state.error is not None:
         body["error"] = state.error
     body["metrics"] = metrics(state)
-    return Owed(f"run.{state.status}", f"Run{state.status.title()}", body, news=True, reply=True)
+    return Owed(f"run.{state.status}", f"Run{state.status.title()}", body, news=True, replies=state.replies)
 
 
 def metrics(state: RunState) -> dict[str, JSON]:
@@ -193,3 +196,14 @@ def pending(state: RunState, now: datetime) -> Iterator[Owed]:
         yield user_requested(state, request)
     if supervision.due(state, now):
         yield Owed("run.recover", "RecoverRun", {"run_id": str(state.run_id)})
+
+
+def smaller(owed: Owed, size: int, limit: int) -> Owed:
+    """What to say instead of what no broker would carry: the step failed, or the outcome without its result."""
+    body = owed.body
+    if owed.type != "StepRequested":
+        return replace(owed, body={**body, "result": None, "result_bytes": size})
+    said = f"the step has {size} bytes with its memory and context, the limit is {limit}; hand over references"
+    error = {"kind": "terminal", "type": "StepTooLarge", "message": said}
+    failed = {key: body[key] for key in ("run_id", "branch_id", "step_id", "attempt")}
+    return Owed("step.failed", "StepFailed", {**failed, "error": error})

@@ -1,7 +1,7 @@
 """Projection rows: drawn from the state for whatever the last events touched, so rebuilding is the same fold."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -49,9 +49,9 @@ def _time(value: str | None) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(value)
-    except ValueError:
+        return time.astimezone(UTC) if time.tzinfo is not None else None
+    except (ValueError, OverflowError):  # the first and last hours of the calendar have no UTC
         return None
-    return time if time.tzinfo is not None else None
 
 
 def _run(s: RunState) -> dict[str, JSON]:

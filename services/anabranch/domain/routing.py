@@ -7,7 +7,7 @@ import orjson
 
 from anabranch.domain.asking import Unaskable, ask, askable
 from anabranch.domain.conditions import facts_of, holds
-from anabranch.domain.graph import END
+from anabranch.domain.graph import END, Graph
 from anabranch.domain.moving import complete, move_to, open_call, open_fork
 from anabranch.domain.state import Branch, RunState
 from anabranch.domain.stepping import over_budget
@@ -21,6 +21,7 @@ JSON = Any
 MAX_DEPTH = 100
 MAX_WIDTH = 100_000
 MAX_CALLS = 1000
+MAX_CONTEXT = 256 * 1024
 Move = Callable[[], None]
 
 
@@ -56,6 +57,7 @@ def take_result(turn: Turn, result: m.StepCompleted) -> None:
     branch = turn.state.branches[result.branch_id]
     reply = parse_reply(result.response)
     try:
+        _bound(branch, reply.context_updates)
         move = plan(turn, branch, reply)
     except Forbidden as refusal:
         turn.record(e.StepRejected(reason=str(refusal), response=result.response, **_facts(branch, result)))
@@ -65,6 +67,12 @@ def take_result(turn: Turn, result: m.StepCompleted) -> None:
             move()
         return
     over_budget(turn)
+
+
+def _bound(branch: Branch, updates: r.Updates) -> None:
+    """What every step carries must not grow without end."""
+    if updates and (size := len(orjson.dumps({**branch.context, **updates}))) > MAX_CONTEXT:
+        raise Forbidden(f"context_updates: the context would have {size} bytes, the limit is {MAX_CONTEXT}.")
 
 
 def _accepted(branch: Branch, reply: r.Reply, result: m.StepCompleted) -> e.Event:
@@ -199,6 +207,11 @@ def _within_bounds(state: RunState, branch: Branch, width: int) -> None:
         raise Forbidden(f"{width} parallel invocations are more than {MAX_WIDTH}; split the work.")
 
 
+def _speaks_to_all(graph: Graph, agent: str, only: str) -> bool:
+    """Whether a hub has one spoke: it too is spoken to in a fork, and comes back."""
+    return graph.dispatches(agent) and (agent, only) in graph.conversational and not graph.is_user(only)
+
+
 def plan_content(turn: Turn, branch: Branch, value: JSON) -> Move:
     """Where the topology sends content; raises `Forbidden` where the agent has to choose."""
     graph = turn.state.graph
@@ -208,7 +221,7 @@ def plan_content(turn: Turn, branch: Branch, value: JSON) -> Move:
         targets = [t for t in targets if not graph.is_user(t)]
     if not targets:
         return lambda: complete(turn, branch, value)
-    if len(targets) == 1:
+    if len(targets) == 1 and not _speaks_to_all(graph, branch.agent, targets[0]):
         return lambda: move_to(turn, branch, targets[0], value)
     if graph.dispatches(branch.agent):
         _within_bounds(turn.state, branch, len(targets))

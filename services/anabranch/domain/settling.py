@@ -41,13 +41,24 @@ def settle(turn: Turn, fork_id: str) -> None:
 def _return(turn: Turn, fork: Fork) -> None:
     """The owner resumes with what came back, or goes with what converged elsewhere."""
     assert fork.owner is not None
-    if fork.arrivals or (fork.ever and fork.failed + fork.cancelled == fork.ever) or fork.returns:
-        records = [record for _, record in sorted(fork.records, key=lambda r: r[0])]
-        outcome = "returned" if fork.returns else "resumed"
-        turn.record(ForkSettled(fork.id, fork.owner, outcome, fork.arrivals, fork.failed, records))
+    records = [record for _, record in sorted(fork.records, key=lambda r: r[0])]
+    if fork.returns:
+        answers = _in_order_of_calls(fork, records)
+        turn.record(ForkSettled(fork.id, fork.owner, "returned", fork.arrivals, fork.failed, answers))
+    elif fork.arrivals or (fork.ever and fork.failed + fork.cancelled == fork.ever):
+        turn.record(ForkSettled(fork.id, fork.owner, "resumed", fork.arrivals, fork.failed, records))
     else:
         turn.record(ForkSettled(fork.id, fork.owner, "merged", fork.arrivals, fork.failed))
         turn.record(BranchMerged(fork.owner))
+
+
+def _in_order_of_calls(fork: Fork, records: list[dict[str, JSON]]) -> list[dict[str, JSON]]:
+    """One record for each call: those that met elsewhere share what came of it, those that went away are `merged`."""
+    by_branch = {record["branch_id"]: record for record in records}
+    called = [f"{fork.id}.b{i}" for i in range(fork.invocations)]
+    met = [by_branch[b] for b in by_branch.keys() - called]
+    shared = met[0] if len(met) == 1 else {"agent": fork.node, "status": "merged"}
+    return [by_branch.get(branch_id, {**shared, "branch_id": branch_id}) for branch_id in called]
 
 
 def fail(turn: Turn, fork: Fork, error: dict[str, JSON]) -> None:
@@ -123,6 +134,8 @@ def expire(turn: Turn, fork: Fork) -> None:
         case "proceed":
             turn.record(ForkWaived(fork.id, "timeout"))
             _leave_behind(turn, fork, "its fork timed out", error)
+            if fork.returns:  # who waits inside an agent's code waits for nothing that is parked
+                cancel_inside(turn, fork, "its call timed out")
         case "user":
             _leave_behind(turn, fork, "its fork timed out", error)
             ask_about_fork(turn, fork, error["message"])

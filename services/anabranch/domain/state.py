@@ -58,8 +58,9 @@ class Branch:
     """One thread of control: at `agent`, in fork `fork_id`, placed at `order` in the tree.
 
     It waits on a fork, for a user request, or for admission (then `request` is what its next step gets). `turns`
-    counts moves by conversation; `origin` (agent, request) is kept where it may have to be tried again. `homes` of an
-    orphan are the nodes at which somebody would have waited for it.
+    counts moves by conversation, `passes` are rules that have held its next step and hold it no more; `origin`
+    (agent, request) is kept where it may have to be tried again. `homes` of an orphan are the nodes at which somebody
+    would have waited for it.
     """
 
     id: str
@@ -76,12 +77,14 @@ class Branch:
     context: dict[str, JSON] = field(default_factory=dict)
     memory: dict[str, list[dict[str, JSON]]] = field(default_factory=dict)
     forks: int = 0
+    asks: int = 0
     waits_on: str | None = None
     waits_for: str | None = None
     dispatched: list[str] | None = None
     turns: dict[str, int] = field(default_factory=dict)
     origin: tuple[str, JSON] | None = None
     homes: list[str] | None = None
+    passes: list[int] = field(default_factory=list)
     error: JSON = None
     result_version: int | None = None
     finished_at: str | None = None
@@ -235,7 +238,8 @@ class Convergence:
 class RunState:
     """Everything that decisions about a run depend on; `at` is the time of the last event, `cost` in 10**-9.
 
-    `busy` counts branches at work, `asking` what waits for a person, `applied` rules that speak only once.
+    `busy` counts branches at work, `asking` what waits for a person; `applied` are rules that have spoken and whose
+    condition has held since.
     """
 
     run_id: UUID
@@ -248,8 +252,7 @@ class RunState:
     task: JSON = None
     context: dict[str, JSON] = field(default_factory=dict)
     config: dict[str, JSON] = field(default_factory=dict)
-    reply_to: str | None = None
-    reply_correlation: str | None = None
+    replies: list[tuple[str, str | None]] = field(default_factory=list)
     requested_at: str = ""
     started_at: str | None = None
     finished_at: str | None = None

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from anabranch.domain.conditions import facts_of, holds
+from anabranch.domain.conditions import facts_of, holds, known
 from anabranch.domain.rules import COST_UNIT, Condition, least
 from anabranch.domain.state import Branch, RunState
 from anabranch.domain.turn import Turn
@@ -10,6 +10,7 @@ from anabranch_contracts.events import (
     BranchFailed,
     BranchHeld,
     RuleApplied,
+    RuleLifted,
     RunFailed,
     RunPaused,
     StepRequested,
@@ -37,12 +38,12 @@ def request_step(turn: Turn, branch: Branch, agent: str, request: JSON) -> None:
     """Request the step, or end what would run without end or against a rule."""
     state, number = turn.state, branch.steps + 1
     steps = least(state.config["max_steps"], state.graph.rules.steps)
-    if steps is not None and state.total_steps >= steps:
-        end_by_rule(turn, "MaxStepsRule", f"the run reached max_steps = {steps:g}")
-    elif number > state.config["max_branch_steps"]:
+    if number > state.config["max_branch_steps"]:  # first, for it depends on no other branch
         limit = state.config["max_branch_steps"]
         error = rule_error("MaxBranchSteps", f"the branch reached max_branch_steps = {limit}")
         turn.record(BranchFailed(branch.id, agent, error))  # there, whether it had to wait for admission or not
+    elif steps is not None and state.total_steps >= steps:
+        end_by_rule(turn, "MaxStepsRule", f"the run reached max_steps = {steps:g}")
     elif _permitted(turn, branch, agent, number, request):
         turn.record(StepRequested(branch.id, f"{branch.id}#{number}", number, 1, agent, request))
 
@@ -78,8 +79,11 @@ def too_many_branches(turn: Turn, more: int) -> bool:
 
 def _permitted(turn: Turn, branch: Branch, agent: str, number: int, request: JSON) -> bool:
     """Whether every conditional rule lets the step start."""
+    step = {"number": number, "agent": agent, "request": request}
     for rule in turn.state.graph.rules.conditions:
-        step = {"number": number, "agent": agent, "request": request}
+        if not known(rule.expression):
+            _hold(turn, branch, agent, request, f"{rule.expression} is not known here; make the rule, then resume")
+            return False
         true = holds(rule.expression, facts_of(turn.state, branch, step, {}))
         if not _obeyed(turn, branch, rule, agent, request, true):
             return False
@@ -87,23 +91,32 @@ def _permitted(turn: Turn, branch: Branch, agent: str, number: int, request: JSO
 
 
 def _obeyed(turn: Turn, branch: Branch, rule: Condition, agent: str, request: JSON, true: bool) -> bool:
-    """Carry a verdict out; whether the step may start in spite of it."""
-    reason = f"{rule.action} at {agent}: {rule.expression[:500]}"
+    """Carry a verdict out; whether the step may start in spite of it.
+
+    `pause` and `notify_user` speak when their condition becomes true, and again after it has been false.
+    """
+    reason, applied = f"{rule.action} at {agent}: {rule.expression[:500]}", turn.state.applied
+    if not true and rule.place in applied:
+        turn.record(RuleLifted(rule.place))
     match rule.action:
         case "allow" if not true:
             _end_by_condition(turn, branch, rule, f"not allowed {reason[6:]}")
         case "block" | "terminate" if true:
             _end_by_condition(turn, branch, rule, reason)
-        case "pause" if true and rule.place not in turn.state.applied:
+        case "pause" if true and rule.place not in applied and rule.place not in branch.passes:
             turn.record(RuleApplied(rule.place, "ConditionalRule", rule.action, reason, branch.id))
-            turn.record(RunPaused(reason))
-            turn.record(BranchHeld(branch.id, agent, request))
-        case "notify_user" if true and rule.place not in turn.state.applied:
+            _hold(turn, branch, agent, request, reason)
+        case "notify_user" if true and rule.place not in applied:
             _notify(turn, branch, rule, reason)
             return True
         case _:
             return True
     return False
+
+
+def _hold(turn: Turn, branch: Branch, agent: str, request: JSON, reason: str) -> None:
+    turn.record(RunPaused(reason))
+    turn.record(BranchHeld(branch.id, agent, request))
 
 
 def _end_by_condition(turn: Turn, branch: Branch, rule: Condition, reason: str) -> None:
@@ -114,7 +127,7 @@ def _end_by_condition(turn: Turn, branch: Branch, rule: Condition, reason: str) 
 def _notify(turn: Turn, branch: Branch, rule: Condition, reason: str) -> None:
     """Tell a person; nothing waits for it."""
     turn.record(RuleApplied(rule.place, "ConditionalRule", rule.action, reason, branch.id))
-    identity = turn.identity(f"notice/{rule.place}")
+    identity = turn.identity(f"notice/{rule.place}/{branch.id}#{branch.steps + 1}")
     turn.record(UserInputRequested(identity, branch.id, branch.agent, "notice", reason))
 
 

@@ -105,9 +105,11 @@ def _try_again(turn: Turn, branch: Branch) -> None:
 
 
 def _startable(state: RunState) -> Branch | None:
-    """A branch that waits for admission and may be admitted."""
-    branch = state.branches[next(iter(state.pending))] if state.pending else None
-    return branch if branch is not None and admits(state, branch) else None
+    """A branch that waits for admission and may be admitted; who is to wait for a person takes nobody's place."""
+    if not state.pending:
+        return None
+    branch = state.branches[next(iter(state.pending))]
+    return branch if state.graph.is_user(branch.agent) or admits(state, branch) else None
 
 
 def start(turn: Turn, branch: Branch) -> None:

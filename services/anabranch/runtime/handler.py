@@ -80,7 +80,7 @@ class Handler:
     async def _handle(self, inbound: list[Inbound]) -> None:
         batch = await self._settle(inbound) if inbound else Batch()
         for one, reason in batch.refused:
-            await self._park(one.delivery, reason)
+            await self._park(one.delivery, reason, one.run_id)
         messages = outbox.messages(batch, outbox.traces(inbound), self._new_id)
         if messages:
             with PUBLISH_SECONDS.labels(self.service).time():
@@ -89,19 +89,27 @@ class Handler:
             await self._transport.publish_signal(STOP_SIGNAL, signal)
 
     async def _one_by_one(self, inbound: list[Inbound]) -> None:
-        """A defect of ours shows on one message: park that one, serve the others, never loop."""
+        """A defect of ours shows on one message: park that one, serve the others, never loop.
+
+        What the batch had stored before is found in the log, as of a redelivery.
+        """
         for one in inbound:
+            one.delivery.redelivered = True
             try:
                 await self._handle([one])
             except (Conflict, Unavailable):
                 raise
             except Exception as defect:
                 log.exception("defect", routing_key=one.delivery.routing_key, run_id=str(one.run_id))
-                await self._park(one.delivery, f"defect in the {self.service}: {type(defect).__name__}: {defect}")
+                reason = f"defect in the {self.service}: {type(defect).__name__}: {defect}"
+                await self._park(one.delivery, reason, one.run_id)
 
-    async def _park(self, delivery: Delivery, reason: str) -> None:
+    async def _park(self, delivery: Delivery, reason: str, run_id: UUID | None = None) -> None:
+        """Set the message aside, and tell its sender why, if somebody waits to be told."""
         PARKED.labels(self.service).inc()
         await self._transport.park(delivery, reason)
+        if delivery.reply_to:
+            await self._transport.publish([outbox.answer(delivery, run_id, self._new_id, reason)])
 
     async def _read(self, deliveries: Sequence[Delivery]) -> list[Inbound]:
         readable: list[Inbound] = []

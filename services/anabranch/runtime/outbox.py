@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 import orjson
 
 from anabranch.domain.deciders import Command
 from anabranch.domain.forking import Fork
-from anabranch.domain.pending import Owed, announcements, stopped
+from anabranch.domain.pending import Owed, announcements, smaller, stopped
 from anabranch.domain.recorded import Recorded, Row
 from anabranch.domain.state import RunState
-from anabranch.runtime.ports import Outgoing, Snapshot
+from anabranch.runtime.ports import Delivery, Outgoing, Snapshot
 from anabranch.runtime.reading import Inbound
 
+MOST_BYTES = 15 * 1024 * 1024  # a broker takes 16 MiB by default
 NewId = Callable[[], UUID]
 Traces = Mapping[UUID, Mapping[str, str]]
 
@@ -47,49 +49,43 @@ def messages(batch: Batch, traces: Traces, new_id: NewId) -> list[Outgoing]:
         message
         for run_id, events in by_run([*earlier, *batch.events]).items()
         for event, owed in announcements(batch.states[run_id], events)
-        for message in _envelopes(batch.states[run_id], owed, traces.get(event.causation_id, {}), new_id)
+        for message in envelopes(batch.states[run_id], owed, traces.get(event.causation_id, {}), new_id)
     ] + _answers(batch, new_id)
 
 
-def _envelopes(state: RunState, owed: Owed, trace: Mapping[str, str], new_id: NewId) -> list[Outgoing]:
-    """The message ready to publish, and its copy to the requester where an outcome is awaited."""
+def envelopes(state: RunState, owed: Owed, trace: Mapping[str, str], new_id: NewId) -> list[Outgoing]:
+    """The message ready to publish, and its copies to those who await it."""
     body, run_id = orjson.dumps(owed.body), str(state.run_id)
+    if len(body) > MOST_BYTES:
+        owed = smaller(owed, len(body), MOST_BYTES)
+        body = orjson.dumps(owed.body)
     out = [Outgoing(owed.routing_key, body, new_id(), owed.type, run_id, trace, mandatory=not owed.news)]
-    if owed.reply and state.reply_to:
-        correlation = state.reply_correlation or run_id
-        reply = Outgoing(
-            owed.routing_key,
-            body,
-            new_id(),
-            owed.type,
-            correlation,
-            trace,
-            reply_to_queue=state.reply_to,
-            mandatory=False,
-        )
-        out.append(reply)
-    return out
+    copy = partial(Outgoing, owed.routing_key, body, type=owed.type, headers=trace, mandatory=False)
+    return (out if owed.public else []) + [
+        copy(message_id=new_id(), correlation_id=correlation or run_id, reply_to_queue=queue)
+        for queue, correlation in owed.replies
+    ]
 
 
 def _answers(batch: Batch, new_id: NewId) -> list[Outgoing]:
-    """What each command came to, for whoever asked to be told."""
-    judged: list[tuple[Inbound, str | None]] = [*((one, None) for one in batch.accepted), *batch.refused]
+    """That a command was accepted, for whoever asked to be told."""
     return [
-        _answer(one, reason, new_id)
-        for one, reason in judged
+        answer(one.delivery, one.run_id, new_id)
+        for one in batch.accepted
         if one.delivery.reply_to and isinstance(one.message, Command | Fork)
     ]
 
 
-def _answer(one: Inbound, reason: str | None, new_id: NewId) -> Outgoing:
-    body = {"run_id": str(one.run_id), "accepted": reason is None, **({"reason": reason} if reason else {})}
+def answer(delivery: Delivery, run_id: UUID | None, new_id: NewId, reason: str | None = None) -> Outgoing:
+    """What a message came to; of one that could not be read the run is not known."""
+    body = {"run_id": run_id, "accepted": reason is None, "reason": reason}
     return Outgoing(
         "command.answered",
-        orjson.dumps(body),
+        orjson.dumps({name: value for name, value in body.items() if value is not None}),
         new_id(),
         "CommandAnswered",
-        one.delivery.correlation_id or one.delivery.message_id,
-        reply_to_queue=one.delivery.reply_to,
+        delivery.correlation_id or delivery.message_id,
+        reply_to_queue=delivery.reply_to,
         mandatory=False,
     )
 

@@ -111,12 +111,17 @@ def _validated(model: type[BaseModel], body: Any) -> Any:
 
 
 def _identity(delivery: Delivery) -> UUID:
-    """The message id, if need be derived from what the sender gave, so that a redelivery has the same."""
+    """The message id, if need be derived from what the sender gave, so that a redelivery has the same.
+
+    Pause and resume undo each other: said again without an id, they are meant again.
+    """
     given = _uuid(delivery.message_id)
     if given is not None:
         return given
     if delivery.message_id:
         return uuid5(FOREIGN, delivery.message_id)
+    if delivery.routing_key in ("run.pause", "run.resume"):
+        return uuid7()
     return uuid5(FOREIGN, f"{delivery.routing_key}\n{delivery.body.decode(errors='replace')}")
 
 
@@ -124,7 +129,7 @@ def _request(delivery: Delivery, body: Any) -> Request:
     if not isinstance(body, dict):
         raise Unreadable("the body of run.requested must be a JSON object")
     named = body.get("run_id")
-    run_id = _uuid(named) if named is not None else _uuid(delivery.message_id) or uuid7()
+    run_id = _uuid(named) if named is not None else _identity(delivery) if delivery.message_id else uuid7()
     if run_id is None:
         raise Unreadable(f"run_id: {str(named)[:100]!r} is not a UUID")
     return Request(run_id, body, delivery.reply_to, delivery.correlation_id)

@@ -7,11 +7,12 @@ from uuid import UUID
 import orjson
 
 from anabranch.domain.evolve import evolve
-from anabranch.domain.pending import Owed, pending
+from anabranch.domain.pending import pending
 from anabranch.domain.state import RunState
 from anabranch.runtime.cache import reducer_hash, thaw
 from anabranch.runtime.handler import utcnow
 from anabranch.runtime.ids import uuid7
+from anabranch.runtime.outbox import envelopes
 from anabranch.runtime.ports import Outgoing, Store, Stream, Transport
 
 PAGE = 100
@@ -32,10 +33,11 @@ async def _owed(store: Store, run_ids: Sequence[UUID], now: datetime) -> list[Ou
     async with store.unit(()) as unit:
         streams = await unit.read(dict.fromkeys(run_ids, 0), reducer_hash())
     return [
-        envelope(state.run_id, owed)
+        message
         for run_id, stream in streams.items()
         for state in [_state(run_id, stream)]
         for owed in pending(state, now)
+        for message in envelopes(state, owed, {}, uuid7)
     ]
 
 
@@ -46,13 +48,12 @@ def _state(run_id: UUID, stream: Stream) -> RunState:
     return state
 
 
-def envelope(run_id: UUID, owed: Owed) -> Outgoing:
-    """A pending message, ready to publish."""
-    return Outgoing(owed.routing_key, orjson.dumps(owed.body), uuid7(), owed.type, str(run_id))
-
-
 async def wake(store: Store, transport: Transport, now: datetime) -> int:
     """Wake the supervisor for every run that has a timer due; returns how many."""
     due = await store.due_runs(now)
-    await transport.publish([envelope(r, Owed("run.recover", "RecoverRun", {"run_id": str(r)})) for r in due])
+    await transport.publish([_wake_up(run_id) for run_id in due])
     return len(due)
+
+
+def _wake_up(run_id: UUID) -> Outgoing:
+    return Outgoing("run.recover", orjson.dumps({"run_id": run_id}), uuid7(), "RecoverRun", str(run_id))

@@ -158,6 +158,17 @@ def test_the_clocks_of_a_forked_run_start_anew() -> None:
     assert over(other) and other.replayed() == other.state
 
 
+def test_people_have_as_long_to_answer_in_a_forked_run() -> None:
+    run = Run({"nodes": ["A"]})
+    run.reply("A", ask_user("well?", timeout=60, default="so"))
+    run.wait(50)
+    other = run.fork(run.state.version)
+    other.wait(59)
+    assert other.open
+    other.wait(1)
+    assert other.at("A")["request"] == "so" and other.replayed() == other.state
+
+
 @pytest.mark.parametrize("seconds", [1e12, 1e300])
 def test_no_time_is_too_long_for_the_calendar(seconds: float) -> None:
     run = Run({**HUB, "rules": [f"timeout({seconds})"]}, config={"convergence": {"timeout": seconds}})

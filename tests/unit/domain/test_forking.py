@@ -82,7 +82,7 @@ def announced(run: Run) -> list[Any]:
 
 def test_a_fork_of_a_finished_run_has_its_result() -> None:
     outcomes = [
-        [(owed.type, owed.body["result"]) for _, owed in announced(SOURCE.fork(at)) if owed.reply]
+        [(owed.type, owed.body["result"]) for _, owed in announced(SOURCE.fork(at)) if owed.type == "RunCompleted"]
         for at in (len(SOURCE.events) - 1, len(SOURCE.events))
     ]
     assert outcomes == [[("RunCompleted", "yes")]] * 2
@@ -109,6 +109,12 @@ def test_a_place_is_a_version_a_checkpoint_or_a_step(at: int | str, asked: list[
     run.reply("W2", final_response(2))
     run.reply("H", final_response("done"))
     assert sorted(run.fork(at).asked) == asked
+
+
+@pytest.mark.parametrize("row", SOURCE.rows("checkpoints"), ids=lambda row: row["name"])
+def test_a_checkpoint_is_exact(row: JSON) -> None:
+    for at in (row["name"], str(row["checkpoint_id"])):
+        assert SOURCE.fork(at).last("RunForked").at_version == row["version"]
 
 
 def test_a_step_is_run_again_as_it_was_first_asked() -> None:
@@ -191,9 +197,13 @@ def test_another_topology_says_where_control_goes_from_there() -> None:
 
 
 def test_another_topology_brings_its_own_rules() -> None:
-    run = Run(CHAIN)
-    other = run.fork(3, topology={**CHAIN, "rules": ["max_steps(1)"]})
-    other.reply("A", "a")
+    ruled = {**CHAIN, "rules": [{"type": "ConditionalRule", "condition": "true", "action": "pause"}]}
+    run = Run(ruled)
+    run.resume()
+    for topology, paused in ((None, False), (ruled, True), ({**CHAIN, "rules": ["max_steps(1)"]}, False)):
+        other = run.fork(run.state.version, topology=topology)
+        other.reply("A", "a")
+        assert other.state.paused == paused and bool(other.asked) == (topology is None)
     assert other.state.error["type"] == "MaxStepsRule"
 
 

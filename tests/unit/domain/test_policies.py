@@ -103,6 +103,7 @@ def test_abort_fails() -> None:
 def test_retry_runs_the_failed_children_again_and_only_those() -> None:
     run = doubtful()
     run.answer("retry")
+    assert run.last("FailuresRetried").branch_ids == ["b0.f1.b0", "b0.f1.b2"]
     assert sorted((s["branch_id"], s["request"]) for s in run.asked.values()) == [("b0.f1.b0r", 0), ("b0.f1.b2r", 2)]
     run.reply("W", final_response("again"), "b0.f1.b0r#1")
     run.fail("W", step_id="b0.f1.b2r#1")

@@ -26,6 +26,7 @@ def _branch_waits(s: RunState, branch: Branch, request: UserRequest) -> None:
     s.pending.pop(branch.id, None)
     s.troubled.pop(branch.id, None)
     branch.status, branch.waits_for, branch.request = "waiting", request.id, None
+    branch.asks += 1
     branch.rise("user_interaction")
     if request.user is not None and (branch.agent, request.user) in s.graph.conversational:
         pair = "|".join(sorted((branch.agent, request.user)))

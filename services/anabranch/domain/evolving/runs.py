@@ -1,6 +1,8 @@
 """What begins, governs and ends a run."""
 
-from anabranch.domain.clocks import RUN_TIMER, clear_timer, fork_timer, show_timers
+from datetime import datetime
+
+from anabranch.domain.clocks import RUN_TIMER, ask_timer, clear_timer, fork_timer, set_timer, show_timers
 from anabranch.domain.evolving.forks import wind
 from anabranch.domain.occupancy import sync_fork, sync_run
 from anabranch.domain.policies import root_policy
@@ -8,17 +10,29 @@ from anabranch.domain.rules import least
 from anabranch.domain.state import ROOT, Branch, Clock, Fork, RunState
 from anabranch_contracts import events as e
 
+MOST_REPLIES = 10
+
 
 def run_started(s: RunState, ev: e.RunStarted, at: str) -> None:
     s.status, s.requested_at, s.started_at = "running", at, at
     s.topology, s.topology_hash, s.request_hash = ev.topology, ev.topology_hash, ev.request_hash
     s.task, s.context, s.config = ev.task, ev.context, ev.config
-    s.reply_to, s.reply_correlation = ev.reply_to, ev.reply_correlation
+    _await(s, ev)
     entries = len(s.graph.entries)
     s.forks[ROOT] = Fork(ROOT, None, None, entries, root_policy(s), at)
     if entries > 1:  # one entry alone waits for no other
         wind(s, s.forks[ROOT])
     _wind_run(s)
+
+
+def _await(s: RunState, ev: e.RunStarted | e.RunRejected | e.RunForked | e.OutcomeAwaited) -> None:
+    """One more address that the outcome goes to; the oldest are given up."""
+    if ev.reply_to is not None:
+        s.replies = [*s.replies, (ev.reply_to, ev.reply_correlation)][-MOST_REPLIES:]
+
+
+def outcome_awaited(s: RunState, ev: e.OutcomeAwaited, at: str) -> None:
+    _await(s, ev)
 
 
 def _wind_run(s: RunState) -> None:
@@ -30,7 +44,7 @@ def _wind_run(s: RunState) -> None:
 
 def run_rejected(s: RunState, ev: e.RunRejected, at: str) -> None:
     s.requested_at, s.request_hash = at, ev.request_hash
-    s.reply_to, s.reply_correlation = ev.reply_to, ev.reply_correlation
+    _await(s, ev)
     s.error = {"kind": "rejected", "type": "InvalidRequest", "message": "; ".join(ev.errors), "causes": ev.errors}
     _finish(s, "rejected", at)
 
@@ -38,7 +52,8 @@ def run_rejected(s: RunState, ev: e.RunRejected, at: str) -> None:
 def run_forked(s: RunState, ev: e.RunForked, at: str) -> None:
     """The past is another run's; time counts from here, timers that were set stay as they are."""
     s.forked_from, s.forked_at_version = ev.source, ev.at_version
-    s.request_hash, s.reply_to, s.reply_correlation = ev.request_hash, ev.reply_to, ev.reply_correlation
+    s.request_hash, s.replies = ev.request_hash, []
+    _await(s, ev)
     s.paused = False
     if ev.topology is not None and ev.topology_hash is not None:
         s.topology, s.topology_hash, s.epoch = ev.topology, ev.topology_hash, s.epoch + 1
@@ -48,6 +63,17 @@ def run_forked(s: RunState, ev: e.RunForked, at: str) -> None:
     if not s.terminal:
         s.requested_at = s.started_at = at
         _restart_clocks(s)
+        _wait_anew(s, at)
+        _ask_anew(s, at)
+
+
+def _ask_anew(s: RunState, at: str) -> None:
+    """People have as long to answer in the new run as they had in the other."""
+    for request in s.requests.values():
+        key = ask_timer(request.id)
+        if key in s.timers:
+            time = datetime.fromisoformat(s.timers[key]) - datetime.fromisoformat(request.requested_at)
+            set_timer(s, key, (datetime.fromisoformat(at) + time).isoformat())
 
 
 def _restart_clocks(s: RunState) -> None:
@@ -69,7 +95,15 @@ def run_paused(s: RunState, ev: e.RunPaused, at: str) -> None:
 
 def run_resumed(s: RunState, ev: e.RunResumed, at: str) -> None:
     s.paused = False
+    _wait_anew(s, at)
     _stop_or_go(s)
+
+
+def _wait_anew(s: RunState, at: str) -> None:
+    """Time that a run stood still is nobody's wait for a rate limit."""
+    for branch in s.branches.values():
+        if branch.step is not None and branch.step.limited_since is not None:
+            branch.step.limited_since = at
 
 
 def _stop_or_go(s: RunState) -> None:
@@ -87,6 +121,12 @@ def checkpoint_created(s: RunState, ev: e.CheckpointCreated, at: str) -> None:
 def rule_applied(s: RunState, ev: e.RuleApplied, at: str) -> None:
     if ev.rule >= 0:
         s.applied[ev.rule] = None
+    if ev.action == "pause" and ev.branch_id is not None:
+        s.branches[ev.branch_id].passes.append(ev.rule)
+
+
+def rule_lifted(s: RunState, ev: e.RuleLifted, at: str) -> None:
+    del s.applied[ev.rule]
 
 
 def run_completed(s: RunState, ev: e.RunCompleted, at: str) -> None:

@@ -9,6 +9,7 @@ from anabranch.domain.rules import COST_UNIT
 from anabranch.domain.state import Branch, RunState, Step
 from anabranch_contracts import events as e
 
+MOST_COST = 2**62
 Result = e.StepCompleted | e.StepSuspended | e.StepRejected | e.StepFailed
 
 
@@ -17,7 +18,7 @@ def step_requested(s: RunState, ev: e.StepRequested, at: str) -> None:
     if branch.status != "running":
         _run(s, branch)
     arrive(s, branch, ev.agent)
-    branch.request = None
+    branch.request, branch.passes = None, []
     step = branch.step
     if step is None or step.id != ev.step_id:
         step = Step(ev.step_id, branch.id, ev.step_number, ev.agent, 1, ev.request, at, s.version)
@@ -70,7 +71,7 @@ def _answered(s: RunState, ev: Result, at: str) -> tuple[Branch, Step]:
     step.started_at, step.finished_at = ev.started_at, ev.finished_at or at
     usage = ev.usage or {}
     s.tokens_used += (usage.get("input_tokens") or 0) + (usage.get("output_tokens") or 0)
-    s.cost += round((usage.get("cost") or 0) * COST_UNIT)
+    s.cost = min(MOST_COST, s.cost + round((usage.get("cost") or 0) * COST_UNIT))
     _touch(s, branch, step)
     return branch, step
 
@@ -111,6 +112,7 @@ def step_failed(s: RunState, ev: e.StepFailed, at: str) -> None:
             _unlimited(step)
         case _:
             step.failures += 1
+            _unlimited(step)
     if ev.response is not None:  # an action that keeps the step open
         step.result_version = s.version
         _update(branch, ev.response.get("context_updates"))

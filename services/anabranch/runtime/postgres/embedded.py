@@ -94,6 +94,13 @@ class EmbeddedPostgres:
         self._bin = Path()
 
     async def __aenter__(self) -> str:
+        try:
+            return await self._open()
+        except BaseException:
+            await self.__aexit__()
+            raise
+
+    async def _open(self) -> str:
         self._home.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         self._bin = self._usable_binaries()
@@ -101,6 +108,7 @@ class EmbeddedPostgres:
         self._prepare_folders()
         if not (self._data / "PG_VERSION").exists():
             await self._initialise()
+        await self._predecessor_gone()
         self._start()
         await self._answering()
         return _url(self._home)
@@ -184,6 +192,12 @@ class EmbeddedPostgres:
         if done.returncode:
             raise EmbeddedError(f"initdb failed: {done.stderr.strip()[-500:]}", hint=f"is {self._data} writable?")
 
+    async def _predecessor_gone(self) -> None:
+        """Wait for the server of an owner that was killed: it heard of that death and is shutting down."""
+        deadline = time.monotonic() + START_SECONDS
+        while _runs(self._data / "postmaster.pid") and time.monotonic() < deadline:  # noqa: ASYNC110 - it gives no signal
+            await asyncio.sleep(0.02)
+
     def _start(self) -> None:
         settings = {
             "listen_addresses": "",
@@ -218,6 +232,17 @@ class EmbeddedPostgres:
                 return
         log = (self._home / "postgres.log").read_text(errors="replace").strip().splitlines()[-3:]
         raise EmbeddedError(f"Postgres did not start: {' | '.join(log)}", hint=f"see {self._home}/postgres.log")
+
+
+def _runs(pid_file: Path) -> bool:
+    """Whether the server that wrote the file still runs."""
+    try:
+        os.kill(int(pid_file.read_text().split()[0]), 0)
+    except (FileNotFoundError, ProcessLookupError, ValueError, IndexError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _die_with_parent() -> None:

@@ -22,6 +22,7 @@ from anabranch.runtime.postgres.engine import create_engine
 from anabranch_contracts.catalog import decode
 
 LOST_RACES = (UniqueViolationError, DeadlockDetectedError, SerializationError)
+CANNOT_SERVE = ("08", "28", "3D", "53", "57")  # connection, authorisation, no such database, resources, operator
 
 
 def _translated(error: BaseException) -> Exception | None:
@@ -32,7 +33,7 @@ def _translated(error: BaseException) -> Exception | None:
     if isinstance(error, OSError | PoolTimeout) or getattr(error, "connection_invalidated", False):
         return Unavailable(f"Postgres cannot be reached: {cause}")
     code = getattr(cause, "sqlstate", None) or ""
-    if isinstance(error, DBAPIError) and (code[:2] in ("08", "53", "57") or "connection" in str(cause).lower()):
+    if isinstance(error, DBAPIError) and (code[:2] in CANNOT_SERVE or "connection" in str(cause).lower()):
         return Unavailable(f"Postgres cannot be reached: {cause}")
     return None
 
