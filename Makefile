@@ -4,7 +4,7 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 N ?= 100000
 
-.PHONY: demo test check dev simulate bench lock clean
+.PHONY: demo test check dev simulate bench bench-waiting lock clean
 .DELETE_ON_ERROR:
 
 .venv/python:
@@ -41,6 +41,9 @@ simulate: .venv/dev
 
 bench: .venv/dev
 	@$(BIN)/python -m ops.bench.slopes
+
+bench-waiting: .venv/dev
+	@$(BIN)/python -m ops.bench.waiting
 
 lock: .venv/dev
 	@$(BIN)/python -m pip freeze --exclude-editable > requirements-dev.lock

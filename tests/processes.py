@@ -75,10 +75,19 @@ class House:
     def all(self) -> list[Process]:
         return [*self.routers, *self.supervisors, *self.workers]
 
+    def restart(self) -> None:
+        """`kill -9` of every process, and then each of them anew, until it is ready."""
+        for process in self.all:
+            process.kill()
+        for process in self.all:
+            process.start()
+        for process in self.all:
+            process.await_ready()
+
 
 @contextmanager
 def house(
-    database_url: str, amqp_url: str, folder: Path, agents: Path | None = None, replicas: int = 1
+    database_url: str, amqp_url: str, folder: Path, agents: Path | str | None = None, replicas: int = 1
 ) -> Iterator[House]:
     """Started and ready; killed at the end whatever happened."""
     broker = {"ANABRANCH_AMQP_URL": amqp_url}

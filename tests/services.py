@@ -58,15 +58,24 @@ def _admits(url: str) -> bool:
 
 
 def _own_postgres() -> Iterator[str]:
-    folder = Path(tempfile.mkdtemp(prefix="anabranch-pg-"))
+    with data_folder() as folder:
+        server = EmbeddedPostgres(folder)
+        runner = asyncio.Runner()
+        try:
+            yield runner.run(server.__aenter__()).replace("+asyncpg", "")
+        finally:
+            runner.run(server.__aexit__())
+            runner.close()
+
+
+@contextmanager
+def data_folder() -> Iterator[Path]:
+    """An empty folder for an embedded engine, which its unprivileged server can reach; removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="anabranch-data-"))
     folder.chmod(0o755)
-    server = EmbeddedPostgres(folder)
-    runner = asyncio.Runner()
     try:
-        yield runner.run(server.__aenter__()).replace("+asyncpg", "")
+        yield folder
     finally:
-        runner.run(server.__aexit__())
-        runner.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -28,12 +28,12 @@ class RunRequested(Message):
     labels: dict[str, JSON] = Field(default_factory=dict)
 
 
-def _within(most: int) -> Callable[[JSON], JSON]:
-    """A number brought within bounds: no result is lost because its worker cannot count."""
+def _within(most: int, kind: type[int] | type[float]) -> Callable[[JSON], JSON]:
+    """A number brought within bounds, and to its kind: no result is lost because its worker cannot count."""
 
     def bring(value: JSON) -> JSON:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return max(0, min(value, most)) if number and value == value else None if number else value
+        return kind(max(0, min(value, most))) if number and value == value else None if number else value
 
     return bring
 
@@ -41,9 +41,9 @@ def _within(most: int) -> Callable[[JSON], JSON]:
 class Usage(Message):
     """What an agent invocation consumed; `cost` in the caller's currency. What is out of bounds is brought within."""
 
-    input_tokens: Annotated[int | None, BeforeValidator(_within(2**31 - 1))] = None
-    output_tokens: Annotated[int | None, BeforeValidator(_within(2**31 - 1))] = None
-    cost: Annotated[float | None, BeforeValidator(_within(10**9))] = None
+    input_tokens: Annotated[int | None, BeforeValidator(_within(2**31 - 1, int))] = None
+    output_tokens: Annotated[int | None, BeforeValidator(_within(2**31 - 1, int))] = None
+    cost: Annotated[float | None, BeforeValidator(_within(10**9, float))] = None
 
 
 class StepReference(Message):

@@ -68,6 +68,7 @@ class Engine:
         taking = asyncio.create_task(mailbox.take(store.engine, session, closing))
         taking.add_done_callback(lambda task: _report(task, session))
         self._stack.push_async_callback(mailbox.close, store.engine, taking, closing)
+        self._stack.callback(session.close)
         return session
 
     def _start(self, session: Session) -> None:

@@ -11,7 +11,7 @@ import orjson
 from anabranch.client.handle import RunHandle
 from anabranch.client.results import BranchResult, branch_results
 from anabranch.runtime.ids import uuid7
-from anabranch.runtime.ports import Inbox, Outgoing, Transport
+from anabranch.runtime.ports import Inbox, Outgoing, Transport, Unavailable
 from anabranch_contracts.errors import AnabranchError, CommandRefused
 
 if TYPE_CHECKING:
@@ -51,14 +51,20 @@ class Session:
         self._tasks.add(asyncio.create_task(self._listen(self._inbox)))
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """From now on it is for those who use it already."""
         self.closed = True
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
         if self._inbox is not None:
             await self._inbox.stop()
         for task in list(self._tasks):  # the tasks that end leave the set
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await task
+        for waiter in self._answers.values():
+            _tell(waiter, Unavailable("the session was closed before the answer came; ask again"))
 
     async def _listen(self, inbox: Inbox) -> None:
         try:

@@ -78,7 +78,7 @@ def _answers(batch: Batch, new_id: NewId) -> list[Outgoing]:
 
 def answer(delivery: Delivery, run_id: UUID | None, new_id: NewId, reason: str | None = None) -> Outgoing:
     """What a message came to; of one that could not be read the run is not known."""
-    body = {"run_id": run_id, "accepted": reason is None, "reason": reason}
+    body = {"run_id": run_id and str(run_id), "accepted": reason is None, "reason": reason}
     return Outgoing(
         "command.answered",
         orjson.dumps({name: value for name, value in body.items() if value is not None}),

@@ -56,4 +56,4 @@ async def wake(store: Store, transport: Transport, now: datetime) -> int:
 
 
 def _wake_up(run_id: UUID) -> Outgoing:
-    return Outgoing("run.recover", orjson.dumps({"run_id": run_id}), uuid7(), "RecoverRun", str(run_id))
+    return Outgoing("run.recover", orjson.dumps({"run_id": str(run_id)}), uuid7(), "RecoverRun", str(run_id))
