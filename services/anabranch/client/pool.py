@@ -103,11 +103,9 @@ def _lending(free: "asyncio.Queue[Agent]") -> Any:
         """Run the step on an instance that no other step uses."""
         instance = await free.get()
         try:
-            answer = await invoke(instance, step)
+            return (await invoke(instance, step, ctx)).reply
         finally:
             free.put_nowait(instance)
-        ctx.usage = answer.usage
-        return answer.reply
 
     return serve
 

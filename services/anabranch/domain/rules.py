@@ -14,6 +14,10 @@ def _least(rules: Iterable[Rule], kind: str, field: str) -> Any:
     return min((r[field] for r in rules if r["type"] == kind and r.get(field) is not None), default=None)
 
 
+def _numbers(rule: Rule) -> list[float]:
+    return [v for v in rule.values() if isinstance(v, int | float)]
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """A conditional rule at its `place` in the topology's list."""
@@ -39,11 +43,11 @@ class Rules:
             Condition(i, r["condition"], r["action"]) for i, r in enumerate(rules) if r["type"] == "ConditionalRule"
         ]
         self._turns = [{**r, "place": i} for i, r in enumerate(rules) if r["type"] == "MaxTurnsRule"]
-        self._place = {kind: i for i, r in reversed(list(enumerate(rules))) for kind in [r["type"]]}
+        self._bounds = {(r["type"], v): i for i, r in reversed(list(enumerate(rules))) for v in _numbers(r)}
 
-    def place(self, kind: str) -> int:
-        """Where the first rule of a kind stands in the topology's list; -1 where there is none."""
-        return self._place.get(kind, -1)
+    def place(self, kind: str, bound: float) -> int:
+        """Where the rule with this bound stands in the topology's list; -1 where the bound is none of a rule's."""
+        return self._bounds.get((kind, bound), -1)
 
     def turns(self, a: str, b: str) -> Rule | None:
         """The narrowest rule on the conversation of two agents, with its place in the topology's list."""

@@ -43,7 +43,7 @@ def request_step(turn: Turn, branch: Branch, agent: str, request: JSON) -> None:
         error = rule_error("MaxBranchSteps", f"the branch reached max_branch_steps = {limit}")
         turn.record(BranchFailed(branch.id, agent, error))  # there, whether it had to wait for admission or not
     elif steps is not None and state.total_steps >= steps:
-        end_by_rule(turn, "MaxStepsRule", f"the run reached max_steps = {steps:g}")
+        end_by_rule(turn, "MaxStepsRule", f"the run reached max_steps = {steps:g}", steps)
     elif _permitted(turn, branch, agent, number, request):
         turn.record(StepRequested(branch.id, f"{branch.id}#{number}", number, 1, agent, request))
 
@@ -53,9 +53,9 @@ def rule_error(rule: str, message: str) -> dict[str, JSON]:
     return {"kind": "rule", "type": rule, "message": message}
 
 
-def end_by_rule(turn: Turn, rule: str, message: str) -> None:
+def end_by_rule(turn: Turn, rule: str, message: str, bound: float) -> None:
     """A bound of the run, or its default, ends it as failed."""
-    turn.record(RuleApplied(turn.state.graph.rules.place(rule), rule, "terminate", message))
+    turn.record(RuleApplied(turn.state.graph.rules.place(rule, bound), rule, "terminate", message))
     turn.record(RunFailed(rule_error(rule, message)))
 
 
@@ -63,9 +63,11 @@ def over_budget(turn: Turn) -> bool:
     """End a run that has consumed more than its budget."""
     state, rules = turn.state, turn.state.graph.rules
     if rules.tokens is not None and state.tokens_used > rules.tokens:
-        end_by_rule(turn, "BudgetRule", f"{state.tokens_used} tokens were used, max_tokens = {rules.tokens}")
+        said = f"{state.tokens_used} tokens were used, max_tokens = {rules.tokens}"
+        end_by_rule(turn, "BudgetRule", said, rules.tokens)
     elif rules.cost is not None and state.cost > round(rules.cost * COST_UNIT):
-        end_by_rule(turn, "BudgetRule", f"{state.cost / COST_UNIT:g} was spent, max_cost = {rules.cost:g}")
+        said = f"{state.cost / COST_UNIT:g} was spent, max_cost = {rules.cost:g}"
+        end_by_rule(turn, "BudgetRule", said, rules.cost)
     return state.terminal
 
 
@@ -73,7 +75,7 @@ def too_many_branches(turn: Turn, more: int) -> bool:
     """End a run that would have more branches than it may."""
     most = turn.state.graph.rules.branches
     if most is not None and turn.state.branch_count + more > most:
-        end_by_rule(turn, "MaxBranchesRule", f"the run would have more than max_branches = {most}")
+        end_by_rule(turn, "MaxBranchesRule", f"the run would have more than max_branches = {most}", most)
     return turn.state.terminal
 
 

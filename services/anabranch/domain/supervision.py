@@ -86,7 +86,7 @@ def _ring(turn: Turn, timer: str) -> None:
     state = turn.state
     if timer == RUN_TIMER:
         seconds = least(state.graph.rules.seconds, state.config["run_timeout"])
-        end_by_rule(turn, "TimeoutRule", f"the run took longer than {seconds:g} s")
+        end_by_rule(turn, "TimeoutRule", f"the run took longer than {seconds:g} s", seconds or 0)
     elif kind == "fork":
         settling.expire(turn, state.forks[identity])
     elif kind == "ask":

@@ -144,6 +144,7 @@ class Lifecycle:
         stopping = asyncio.create_task(service.stop())
         await asyncio.wait({running}, timeout=self._drain_seconds)
         stopping.cancel()
+        await asyncio.gather(stopping, return_exceptions=True)  # a connection that is gone cannot be left properly
         if running.done():
             await running
             return

@@ -135,12 +135,13 @@ def run_completed(s: RunState, ev: e.RunCompleted, at: str) -> None:
 
 
 def run_failed(s: RunState, ev: e.RunFailed, at: str) -> None:
-    s.error = ev.error
+    s.error, s.result_count = ev.error, 0
     _finish(s, "failed", at)
 
 
 def run_cancelled(s: RunState, ev: e.RunCancelled, at: str) -> None:
     s.error = {"kind": "cancelled", "type": "Cancelled", "message": ev.reason}
+    s.result_count = 0
     _finish(s, "cancelled", at)
 
 
