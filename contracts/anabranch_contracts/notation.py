@@ -1,6 +1,5 @@
 """From any written form of a topology to the one canonical value, with all that is wrong named at once."""
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +8,7 @@ from pydantic import ValidationError
 
 from anabranch_contracts.config import parse_memory, parse_policy
 from anabranch_contracts.rules import MaxTurnsRule, Rule, parse_rule
-from anabranch_contracts.topology import END, RESERVED, START, Edge, Node, Topology
+from anabranch_contracts.topology import END, RESERVED, START, Edge, Node, Topology, read_edge
 
 JSON = Any
 KEYS = {"nodes": "nodes", "agents": "nodes", "edges": "edges", "flows": "edges"}
@@ -18,7 +17,6 @@ MAX_NODES, MAX_EDGES, MAX_NAME, MAX_METADATA = 20_000, 200_000, 128, 256 * 1024
 MOST_VALUES = 2_000_000
 MAX_NAME_BYTES = 200  # a routing key and a queue name may have 255
 MAX_ERRORS, MAX_NESTING = 200, 32
-_ARROW = re.compile(r"<->|->")
 
 
 def parse_topology(value: JSON) -> tuple[Topology | None, list[str]]:
@@ -180,12 +178,11 @@ class _Reading:
         if isinstance(item, dict):
             built: Edge | None = self._build(Edge, item, f"edge {str(item)[:80]}")
             return built
-        arrows = _ARROW.findall(item) if isinstance(item, str) else []
-        ends = [end.strip() for end in _ARROW.split(item)] if len(arrows) == 1 else [""]
-        if not all(ends):
-            self._wrong(f"edge {str(item)[:80]!r} is not understood; write 'A -> B' or 'A <-> B'")
+        try:
+            return read_edge(item if isinstance(item, str) else f"{str(item)[:80]} is no text")
+        except ValueError as error:
+            self._wrong(str(error))
             return None
-        return Edge(source=ends[0], target=ends[1], bidirectional=arrows == ["<->"])
 
     def _ends(self, edge: Edge) -> bool:
         return all([self._known(edge.source, edge), self._known(edge.target, edge)])

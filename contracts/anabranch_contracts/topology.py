@@ -1,17 +1,19 @@
 """The topology of a run: one canonical value, whatever form it was written in."""
 
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from anabranch_contracts.config import ConvergencePolicy, MemoryPolicy
 from anabranch_contracts.rules import parse_rule
 
 JSON = Any
 START, END, USER = "Start", "End", "User"
+_ARROW = re.compile(r"<->|->")
 RESERVED = {START: "start", END: "end", USER: "user"}
 
 
@@ -39,10 +41,23 @@ class Edge(_Part):
     condition: str | None = Field(default=None, max_length=4000)
 
 
+def read_node(name: str) -> Node:
+    """A node by its name alone."""
+    return Node.model_validate({"name": name, "kind": RESERVED.get(name, "agent")})
+
+
+def read_edge(text: str) -> Edge:
+    """`A -> B` or `A <-> B`; raises ValueError."""
+    arrows, ends = _ARROW.findall(text), [end.strip() for end in _ARROW.split(text)]
+    if len(arrows) != 1 or not all(ends):
+        raise ValueError(f"edge {text[:80]!r} is not understood; write 'A -> B' or 'A <-> B'")
+    return Edge(source=ends[0], target=ends[1], bidirectional=arrows == ["<->"])
+
+
 class Topology(BaseModel):
     """The declared graph. Build it by hand, by `PatternConfig`, or by `parse_topology`.
 
-    `rules` may be assigned as they are written: objects, strings or rules.
+    Nodes, edges and rules may be given, and rules assigned later, as they are written: objects or strings.
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
@@ -52,6 +67,20 @@ class Topology(BaseModel):
     entry: tuple[str, ...] | None = None
     rules: tuple[dict[str, JSON], ...] = ()
     metadata: dict[str, JSON] = Field(default_factory=dict)
+
+    @field_validator("nodes", "edges", mode="before")
+    @classmethod
+    def _as_written(cls, value: JSON, info: ValidationInfo) -> JSON:
+        """Names and arrows as the seed writes them."""
+        if not isinstance(value, list | tuple):
+            return value
+        read = read_edge if info.field_name == "edges" else read_node
+        return tuple(read(one) if isinstance(one, str) else one for one in value)
+
+    @field_validator("entry", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: JSON) -> JSON:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("rules", mode="before")
     @classmethod

@@ -33,7 +33,7 @@ JSON = Any
 TEAM = Path(__file__).with_name("asking.py")
 TOPOLOGY = {"nodes": ["Clerk"], "edges": []}
 QUEUES = (ROUTER_QUEUE, SUPERVISOR_QUEUE, step_queue("Clerk"), PARKED_QUEUE)
-WARM = 1_000
+WAVE = 500
 TICKS = os.sysconf("SC_CLK_TCK")
 AUDIT = """SELECT count(*) FILTER (WHERE answers = 1 AND steps = 2 AND ends = 1) AS exact, count(*) AS runs FROM (
 SELECT count(*) FILTER (WHERE type = 'UserInputProvided') AS answers,
@@ -80,11 +80,12 @@ def pids(made: House) -> dict[str, int]:
 
 async def backends(database_url: str) -> dict[str, int]:
     """Connections to the database other than ours, by number."""
-    rows = await _rows(database_url, BACKENDS)
-    return {f"postgres {i}": row["pid"] for i, row in enumerate(rows)}
+    found = await rows(database_url, BACKENDS)
+    return {f"postgres {i}": row["pid"] for i, row in enumerate(found)}
 
 
-async def _rows(database_url: str, statement: str) -> list[asyncpg.Record]:
+async def rows(database_url: str, statement: str) -> list[asyncpg.Record]:
+    """Ask the database."""
     connection = await asyncpg.connect(database_url)
     try:
         return list(await connection.fetch(statement))
@@ -107,10 +108,15 @@ async def watch(made: House, database_url: str, seconds: float) -> dict[str, Qui
 
 
 async def ask(asking: Client, count: int) -> dict[str, str]:
-    """Start so many runs and wait until each has asked; request ids by run id."""
+    """Start so many runs and wait until each has asked; request ids by run id.
+
+    In waves, so that what is measured is runs that wait, and not the peak of runs that were at work at once.
+    """
     asking.questions.clear()
-    await asking.request([uuid4() for _ in range(count)], TOPOLOGY)
-    await asking.until(lambda: len(asking.questions) >= count, 60 + count / 20)
+    for begun in range(0, count, WAVE):
+        wave = min(WAVE, count - begun)
+        await asking.request([uuid4() for _ in range(wave)], TOPOLOGY)
+        await asking.until(lambda wanted=begun + wave: len(asking.questions) >= wanted, 60)
     return {q["run_id"]: q["request_id"] for q in asking.questions}
 
 
@@ -156,7 +162,7 @@ async def measure(runs: int, window: float, database_url: str, amqp_url: str, ma
     random = Random(runs)
     async with client(amqp_url) as asking:
         await asking.listen()
-        right = await answer(asking, await ask(asking, min(WARM, runs)), random)
+        right = await answer(asking, await ask(asking, min(2 * WAVE, runs)), random)
         await drained(amqp_url)
         empty = await watch(made, database_url, window)
         began = time.monotonic()
@@ -169,7 +175,7 @@ async def measure(runs: int, window: float, database_url: str, amqp_url: str, ma
         began = time.monotonic()
         right += await answer(asking, waiting, random)
         answered_in = time.monotonic() - began
-    (audit,) = await _rows(database_url, AUDIT)
+    (audit,) = await rows(database_url, AUDIT)
     times = {"runs": runs, "window": window, "asked_in": asked_in, "answered_in": answered_in}
     counts = {"queued": queued, "own_answer": right, "exactly_once": audit["exact"], "all": audit["runs"]}
     return {**times, **counts, "empty": _plain(empty), "waiting": _plain(idle)}

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anabranch.agents.registry import agent
+    from anabranch.agents.registry import agent, register
     from anabranch.client.checkpoints import state_manager
     from anabranch.client.config import ExecutionConfig, StatusConfig
     from anabranch.client.orchestra import Orchestra
@@ -59,7 +59,7 @@ _HOMES = {
         "MaxStepsRule", "MaxTurnsRule", "MemoryLimitRule", "TimeoutRule",
     ),
     "anabranch_contracts.topology": ("Edge", "Node", "Topology"),
-    "anabranch.agents.registry": ("agent",),
+    "anabranch.agents.registry": ("agent", "register"),
     "anabranch.client.checkpoints": ("state_manager",),
     "anabranch.client.pool": ("AgentPool",),
     "anabranch.client.config": ("ExecutionConfig", "StatusConfig"),
@@ -69,8 +69,8 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 - by theme, as one learns them
-    "agent", "Orchestra", "OrchestraResult", "ExecutionConfig", "StatusConfig", "ConvergencePolicy", "RetryPolicy",
-    "state_manager", "AgentPool",
+    "agent", "register", "Orchestra", "OrchestraResult", "ExecutionConfig", "StatusConfig", "ConvergencePolicy",
+    "RetryPolicy", "state_manager", "AgentPool",
     "Topology", "Node", "Edge", "PatternConfig", "BranchType",
     "invoke_agent", "parallel_invoke", "final_response", "ask_user", "retry_later", "error_recovery",
     "terminal_error",

@@ -4,10 +4,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.acceptance.faces import MAIN
 
 AGENTS = """
 import asyncio
@@ -49,7 +50,7 @@ def environment(place: Path) -> dict[str, str]:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from anabranch.cli.main import main; main()", *arguments]
+    return [*MAIN, *arguments]
 
 
 def anabranch(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -4,11 +4,6 @@ import asyncio
 
 from anabranch import agent, final_response, parallel_invoke
 
-TOPOLOGY = {
-    "nodes": ["Boss", "Hand", {"name": "Meet", "is_convergence_point": True}, "Judge"],
-    "edges": ["Boss -> Hand", "Hand -> Meet", "Meet <-> Judge"],
-}
-
 
 @agent("Boss")
 async def boss(request):

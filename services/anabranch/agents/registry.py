@@ -1,7 +1,7 @@
 """Which agents this process can run: any callable, or an object or class with `run`."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from anabranch.agents.errors import InvalidAgent
@@ -88,6 +88,12 @@ class Registry:
     def names(self) -> list[str]:
         """All names, sorted."""
         return sorted(self._agents)
+
+    def only(self, names: Iterable[str]) -> "Registry":
+        """These of its agents."""
+        some = Registry()
+        some._agents = {name: self._agents[name] for name in names}
+        return some
 
     def __contains__(self, name: object) -> bool:
         return name in self._agents

@@ -6,6 +6,7 @@ Runs that an earlier process left unfinished go on as soon as the engine is up.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -33,6 +34,8 @@ class Engine:
         self._settings = settings
         self._agents = agents
         self._stack = AsyncExitStack()
+        self._session: Session | None = None
+        self._served: set[str] = set()
         self._services: list[Any] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -54,14 +57,11 @@ class Engine:
         store = PostgresStore(url)
         self._stack.push_async_callback(store.close)
         broker = MemoryBroker()
-        self._services = [
-            router.actor(store, await _connected(broker)),
-            supervisor.actor(store, await _connected(broker)),
-            Worker(await _connected(broker), self._agents, self._settings.concurrency),
-        ]
-        session = Session(await _connected(broker), store.engine, lambda: _connected(broker))
+        session = self._session = Session(await _connected(broker), store.engine, lambda: _connected(broker))
         self._stack.push_async_callback(self._stop)
-        self._start(session)
+        self._start(router.actor(store, await _connected(broker)))
+        self._start(supervisor.actor(store, await _connected(broker)))
+        await self.employ()
         await recover(store, await _connected(broker))
         await self._stack.enter_async_context(session)
         closing = asyncio.Event()
@@ -71,11 +71,21 @@ class Engine:
         self._stack.callback(session.close)
         return session
 
-    def _start(self, session: Session) -> None:
-        for service in self._services:
-            task = asyncio.create_task(service.run())
-            task.add_done_callback(lambda t: _report(t, session))
-            self._tasks.append(task)
+    async def employ(self) -> None:
+        """Have a worker for the agents that were registered since the last one was employed."""
+        assert self._session is not None
+        fresh = [name for name in self._agents.names() if name not in self._served]
+        if fresh:
+            self._served.update(fresh)
+            transport = await self._session.another_transport()
+            self._start(Worker(transport, self._agents.only(fresh), self._settings.concurrency))
+
+    def _start(self, service: Any) -> None:
+        session = self._session
+        task = asyncio.create_task(service.run())
+        task.add_done_callback(lambda t: _report(t, session))
+        self._services.append(service)
+        self._tasks.append(task)
 
     async def _stop(self) -> None:
         for service in self._services:
@@ -89,8 +99,8 @@ class Engine:
         await self._stack.aclose()
 
 
-def _report(task: "asyncio.Task[None]", session: Session) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
+def _report(task: "asyncio.Task[None]", session: Session | None) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None and session is not None:
         session.fail(error)
 
 
@@ -100,7 +110,16 @@ async def _connected(broker: MemoryBroker) -> MemoryTransport:
     return transport
 
 
-_shared: dict[asyncio.AbstractEventLoop, tuple[Session, AsyncExitStack, int]] = {}
+@dataclass(slots=True)
+class Shared:
+    """The engine of an event loop and how many use it."""
+
+    engine: Engine
+    session: Session
+    users: int = 0
+
+
+_shared: dict[asyncio.AbstractEventLoop, Shared] = {}
 _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
@@ -111,16 +130,16 @@ async def shared_engine(settings: Settings) -> AsyncIterator[Session]:
     gate = _gates.setdefault(loop, asyncio.Lock())
     async with gate:
         if loop not in _shared:
-            stack = AsyncExitStack()
-            _shared[loop] = (await stack.enter_async_context(Engine(settings)), stack, 0)
-        session, stack, users = _shared[loop]
-        _shared[loop] = (session, stack, users + 1)
+            engine = Engine(settings)
+            _shared[loop] = Shared(engine, await engine.__aenter__())
+        shared = _shared[loop]
+        await shared.engine.employ()
+        shared.users += 1
     try:
-        yield session
+        yield shared.session
     finally:
         async with gate:
-            session, stack, users = _shared[loop]
-            _shared[loop] = (session, stack, users - 1)
-            if users == 1:
+            shared.users -= 1
+            if not shared.users:
                 del _shared[loop]
-                await stack.aclose()
+                await shared.engine.__aexit__()

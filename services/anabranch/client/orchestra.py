@@ -10,7 +10,7 @@ from uuid import UUID
 from anabranch.agents.registry import AGENTS
 from anabranch.client.config import ExecutionConfig
 from anabranch.client.handle import RunHandle, close_after
-from anabranch.client.progress import line
+from anabranch.client.progress import line, summary
 from anabranch.client.results import OrchestraResult
 from anabranch.client.session import Session
 from anabranch.domain.intake import check
@@ -131,6 +131,7 @@ class Orchestra:
             result = await handle.result()
             if watcher is not None:
                 await watcher
+                print(summary(result), file=sys.stderr, flush=True)
             return result
 
     @staticmethod
@@ -161,6 +162,22 @@ class Orchestra:
         """A handle on a run just asked for; its connection closes when the outcome is there."""
         stack = AsyncExitStack()
         handle = await stack.enter_async_context(Orchestra.submitted(task, topology, context, config, labels))
+        close_after(handle, stack)
+        return handle
+
+    @staticmethod
+    async def attach(run_id: UUID | str) -> RunHandle:
+        """A handle on a run that anybody asked for; raises `AnabranchError` for one that is not known.
+
+        Its connection closes when the outcome is there.
+        """
+        stack = AsyncExitStack()
+        session = await stack.enter_async_context(connected(load()))
+        try:
+            handle = await session.attach(UUID(str(run_id)))
+        except BaseException:
+            await stack.aclose()
+            raise
         close_after(handle, stack)
         return handle
 

@@ -1,9 +1,12 @@
 """One line for each event worth telling a person."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import orjson
+
+from anabranch.client.results import OrchestraResult
 
 JSON = Any
 BRANCHES = {
@@ -43,6 +46,22 @@ def _step(d: JSON) -> str:
     return f"  {d['branch_id']}  {d['agent']}: step {d['step_number']}{again}"
 
 
+def _took(d: JSON) -> str:
+    """How long the agent took, where its worker has said so."""
+    try:
+        began, ended = (datetime.fromisoformat(d[name]) for name in ("started_at", "finished_at"))
+        return f", {(ended - began).total_seconds():.3f} s"
+    except (TypeError, ValueError):
+        return ""
+
+
+def summary(result: OrchestraResult) -> str:
+    """What a run came to, in a line."""
+    took = "" if result.total_duration is None else f" in {result.total_duration:.3f} s"
+    waited = f", {result.convergence_wait_time:.3f} s waited at convergences" if result.convergence_wait_time else ""
+    return f"{result.total_steps} steps in {result.branch_count} branches{took}{waited}"
+
+
 SAYINGS: dict[str, Callable[[JSON], str]] = {
     "RunStarted": lambda d: "run started",
     "RunForked": lambda d: f"run forked from {d['source']} at version {d['at_version']}",
@@ -63,7 +82,7 @@ SAYINGS: dict[str, Callable[[JSON], str]] = {
     "BranchOrphaned": lambda d: f"  {d['branch_id']}  goes on unheard",
     "BranchFailed": lambda d: f"! {d['branch_id']}  failed at {d['agent']}: {d['error']['message'][:160]}",
     "StepRequested": _step,
-    "StepCompleted": lambda d: f"  {d['branch_id']}  {d['agent']}: {d['action']}",
+    "StepCompleted": lambda d: f"  {d['branch_id']}  {d['agent']}: {d['action']}{_took(d)}",
     "StepSuspended": lambda d: f"  {d['branch_id']}  {d['agent']} calls {', '.join(d['call']['of'][:8])}",
     "StepRejected": lambda d: f"! {d['branch_id']}  {d['agent']}: reply not accepted: {d['reason'][:160]}",
     "StepFailed": lambda d: f"! {d['branch_id']}  {d['agent']}: {d['error']['type']}: {d['error']['message'][:160]}",

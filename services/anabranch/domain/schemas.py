@@ -1,8 +1,8 @@
 """JSON Schemas of answers: prepared, guarded, checked.
 
 The checker cannot be interrupted, so what could keep it busy without end is refused before: schemas that refer to
-themselves, or unroll to more than `MAX_UNROLLED` parts, and answers larger than `MAX_CHECKED`. Nothing is fetched, and
-patterns may not run away (the engine bounds backtracking).
+themselves, or unroll to more than `MAX_UNROLLED` parts or deeper than `MAX_DEEP`, and answers larger than
+`MAX_CHECKED`. Nothing is fetched, and patterns may not run away (the engine bounds backtracking).
 """
 
 from functools import lru_cache
@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 
 JSON = Any
-MAX_SCHEMA, MAX_UNROLLED, MAX_CHECKED = 64 * 1024, 2000, 256 * 1024
-DATA = {"const", "enum", "default", "examples", "$defs", "definitions"}
+MAX_SCHEMA, MAX_UNROLLED, MAX_DEEP, MAX_CHECKED = 64 * 1024, 2000, 150, 256 * 1024
+DATA = {"const", "enum", "default", "examples", "dependentRequired", "$defs", "definitions"}
 """Keywords that hold no schema of their own place: values, and what is only there to be referred to."""
-NAMED = {"properties", "patternProperties", "dependentSchemas"}
+NAMED = {"properties", "patternProperties", "dependentSchemas", "dependencies"}
 """Keywords whose parts are schemas by names of the author's own."""
 
 
@@ -47,9 +47,12 @@ class _Unrolling:
 
     def __init__(self, root: JSON) -> None:
         self._root = root
-        self._parts = 0
+        self._parts = self._deep = 0
 
     def walk(self, node: JSON, within: tuple[str, ...]) -> None:
+        self._deep += 1
+        if self._deep > MAX_DEEP:
+            raise Unusable(f"the schema unrolls to more than {MAX_DEEP} levels; write it flat")
         for part in node if isinstance(node, list) else ():
             self.walk(part, within)
         if isinstance(node, dict):
@@ -58,6 +61,7 @@ class _Unrolling:
                 raise Unusable(f"the schema unrolls to more than {MAX_UNROLLED} parts; ask for less at once")
             for key, part in node.items():
                 self._keyword(key, part, within, node is self._root)
+        self._deep -= 1
 
     def _keyword(self, key: str, part: JSON, within: tuple[str, ...], at_root: bool) -> None:
         if key in ("$ref", "$dynamicRef", "$recursiveRef") and isinstance(part, str):

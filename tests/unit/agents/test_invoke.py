@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from anabranch.agents.context import StepContext
-from anabranch.agents.invoke import AgentExited
+from anabranch.agents.invoke import AgentBroken, AgentExited
 from tests.unit.agents.steps import RUN, answer, reply
 
 MEMORY = [{"role": "user", "content": "before"}]
@@ -154,3 +154,40 @@ async def test_exit_ends_the_step_only() -> None:
     for implementation in (leaving, lambda request: exit(3)):
         with pytest.raises(AgentExited, match=r"exit\(3\)"):
             await reply(implementation)
+
+
+class Shutdown(BaseException):
+    """As frameworks have their own."""
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_what_is_no_exception_ends_the_step_only(wrapped: bool) -> None:
+    async def shut_down() -> None:
+        raise Shutdown("now")
+
+    async def failing(request: Any) -> Any:
+        if wrapped:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(shut_down())
+        await shut_down()
+
+    with pytest.raises(AgentBroken, match="BaseExceptionGroup" if wrapped else "Shutdown: now"):
+        await reply(failing)
+
+
+async def test_who_cancels_a_step_cancels_its_agent() -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def endless(request: Any) -> Any:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    running = asyncio.create_task(reply(endless))
+    await began.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert ended.is_set()

@@ -1,5 +1,9 @@
 """Semantics 10: rules as objects, as strings and as Python values are one; what is wrong is named with its mend."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +14,7 @@ from anabranch_contracts.notation import parse_topology
 from anabranch_contracts.topology import Node, Topology
 
 JSON = Any
+Condition = Callable[[Any], bool]
 SPELLINGS: list[tuple[str, r.Rule]] = [
     ("max_steps(5)", r.MaxStepsRule(max_steps=5)),
     ("timeout(300)", r.TimeoutRule(max_duration_seconds=300)),
@@ -78,6 +83,16 @@ WRONG: list[tuple[JSON, str]] = [
     ({"type": "ConditionalRule", "condition": "true", "action": "dance"}, "'allow', 'block', 'terminate', 'pause'"),
     ({"type": "ConditionalRule", "condition": "x" * 4001}, "at most 4000 characters"),
 ]
+BEYOND: list[JSON] = [
+    *(f"{rule}({r.MOST + 1})" for rule in ("max_steps", "max_branches", "max_parallel_branches", "max_agents")),
+    *(f"{rule}({10**30})" for rule in ("max_steps", "max_messages", "memory_limit", "max_turns")),
+    f"max_turns(A <-> B, {r.MOST + 1})",
+    {"type": "MaxStepsRule", "max_steps": 1e30},
+    {"type": "MaxStepsRule", "max_steps": 10**30},
+    {"type": "BudgetRule", "max_tokens": r.MOST + 1},
+    {"type": "BudgetRule", "max_cost": 1e300},
+    {"type": "BudgetRule", "max_cost": r.MOST + 1},
+]
 
 
 @pytest.mark.parametrize(("value", "why"), WRONG, ids=range(len(WRONG)))
@@ -86,6 +101,16 @@ def test_what_is_no_rule_is_refused_with_its_reason(value: JSON, why: str) -> No
     assert rule is None and why in "; ".join(errors)
     topology, errors = parse_topology({"nodes": ["A"], "rules": [value]})
     assert topology is None and why in "; ".join(errors)
+
+
+@pytest.mark.parametrize("value", BEYOND, ids=str)
+def test_a_number_that_no_database_could_hold_is_refused(value: JSON) -> None:
+    rule, errors = r.parse_rule(value)
+    assert rule is None and ("less than or equal to" in errors[0] or "maximum size" in errors[0])
+
+
+def test_numbers_up_to_that_are_not() -> None:
+    assert r.parse_rule(f"max_steps({r.MOST})") == (r.MaxStepsRule(max_steps=r.MOST), [])
 
 
 @pytest.mark.parametrize(
@@ -111,3 +136,73 @@ def test_rules_are_assigned_to_a_topology_as_the_seed_does() -> None:
 def test_a_callable_becomes_a_name_of_this_process() -> None:
     wire = r.ConditionalRule(condition=len).wire()  # type: ignore[arg-type]
     assert wire["condition"].startswith("python:builtins.len:") and r.PYTHON_CONDITIONS[wire["condition"]] is len
+
+
+class Limit:
+    """What a bound method may belong to."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def passed(self, ctx: Any) -> bool:
+        return bool(ctx.run["total_steps"] > self.most)
+
+
+def closure(most: int) -> Condition:
+    return lambda ctx: ctx.run["total_steps"] > most
+
+
+def defaults(most: int) -> Condition:
+    return lambda ctx, limit=most: ctx.run["total_steps"] > limit
+
+
+def named_defaults(most: int) -> Condition:
+    return lambda ctx, *, limit=most: ctx.run["total_steps"] > limit
+
+
+def instance(most: int) -> Condition:
+    return Limit(most).passed
+
+
+def name_of(condition: Condition) -> str:
+    return r.ConditionalRule(condition=condition).condition  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("made", [closure, defaults, named_defaults, instance])
+def test_callables_that_hold_something_else_have_names_of_their_own(made: Callable[[int], Condition]) -> None:
+    one, other = made(1), made(2)
+    assert name_of(one) != name_of(other) and r.PYTHON_CONDITIONS[name_of(one)] is one
+
+
+@pytest.mark.parametrize("made", [closure, defaults, named_defaults])
+def test_the_same_callable_made_again_has_its_name_again(made: Callable[[int], Condition]) -> None:
+    before = name_of(made(3))
+    known = len(r.PYTHON_CONDITIONS)
+    assert {name_of(made(3)) for _ in range(100)} == {before} and len(r.PYTHON_CONDITIONS) == known
+
+
+NAMES = """
+from anabranch_contracts.rules import ConditionalRule
+
+def helped(help, among):
+    return lambda ctx: help(ctx) and ctx.branch["type"] in among
+
+for condition in (
+    lambda ctx: any(step > 3 for step in ctx.context["steps"]),
+    lambda ctx: ctx.step["agent"] in {"A", "B", "C", "D"},
+    helped(lambda ctx: ctx.run["cost"] > 1, {"simple", "nested", "conversation"}),
+):
+    print(ConditionalRule(condition=condition).condition)
+"""
+
+
+def test_a_callable_has_the_same_name_in_the_next_process() -> None:
+    said = {_run(NAMES, seed) for seed in ("1", "2")}
+    assert len(said) == 1 and len(set(said.pop().split())) == 3
+
+
+def _run(code: str, seed: str) -> str:
+    """What a process prints whose sets have an order of their own."""
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()

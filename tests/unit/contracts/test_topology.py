@@ -38,6 +38,16 @@ FORMS = [
 ]
 
 
+def test_a_topology_object_may_be_written_in_names_and_arrows() -> None:
+    written = Topology(nodes=["A", "B", "User"], edges=["A -> B", "B <-> User"], entry="A")  # type: ignore[arg-type]
+    written.rules = ["max_steps(9)"]  # type: ignore[assignment]
+    as_dict = {"nodes": ["A", "B"], "edges": ["A -> B", "B <-> User"], "entry": "A", "rules": ["max_steps(9)"]}
+    assert parse_topology(written)[0] == parse_topology(as_dict)[0]
+    assert not written.is_convergence_point("B")
+    with pytest.raises(ValueError, match="write 'A -> B' or 'A <-> B'"):
+        Topology(nodes=["A"], edges=["A"])  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_all_written_forms_are_one_value(form: object) -> None:
     assert parsed(form).content_hash() == parsed(FORMS[0]).content_hash()

@@ -211,7 +211,7 @@ def test_a_decision_that_is_none_is_refused_and_the_request_stays_open(value: JS
     run = Run(HELPED)
     run.fail("A", "recoverable")
     version, open_before = run.state.version, run.open
-    with pytest.raises(Refused, match='answer "retry", "skip" or "abort"|only the retry|unknown parts: why'):
+    with pytest.raises(Refused, match=r'answer "retry", "skip" or "abort"|only the retry|unknown parts: why'):
         run.answer(value)
     assert run.state.version == version and run.open == open_before
     run.answer("skip")

@@ -162,6 +162,21 @@ def test_a_rejected_reply_updates_nothing() -> None:
     assert "k" not in run.at("A")["context"]
 
 
+@pytest.mark.parametrize("action", [build.invoke_agent("B"), build.final_response(1), build.retry_later(0)])
+def test_a_context_that_every_step_would_carry_does_not_grow_without_end(action: JSON) -> None:
+    run = Run(TALK, context={"k": "run"})
+    half = "x" * 128 * 1024
+    rest = half[len('{"one":"","two":""}') :]
+    run.reply("A", build.invoke_agent("B", context_updates={"one": half}))
+    run.reply("B", {**action, "context_updates": {"two": rest + "x"}})
+    assert "the context would have 262145 bytes, the limit is 262144" in run.at("B")["steering"]
+    assert "two" not in run.at("B")["context"] and run.at("B")["attempt"] == 2
+    run.reply("B", build.invoke_agent("A", context_updates={"two": rest}))
+    run.reply("A", build.invoke_agent("B", context_updates={"one": None}))
+    assert run.at("B")["context"]["two"] == rest and run.at("B")["context"]["one"] is None
+    assert run.replayed() == run.state
+
+
 def test_a_fork_hands_the_context_down_and_arrivals_do_not_overwrite_the_parents() -> None:
     run = Run({"nodes": ["H", "W", "V"], "edges": ["H <-> W", "W <-> V"], "entry": "H"}, context={"k": "run"})
     run.reply("H", build.parallel_invoke(["W", "W"], context_updates={"k": "parent"}))

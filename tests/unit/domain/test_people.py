@@ -186,3 +186,31 @@ def test_turns_are_counted_with_each_person_apart() -> None:
         run.tend()
     run.reply("A", {"next_action": "invoke_agent", "action_input": "Bob", "request": "enough"})
     assert run.state.status == "completed" and run.result == "enough"
+
+
+BOSS = {"name": "Boss", "kind": "user"}
+ROW = {"nodes": ["A", "B", BOSS], "edges": ["A -> User", "User -> Boss", "Boss -> B"]}
+TO_AND_FRO = {"nodes": ["A", BOSS], "edges": ["A -> User", "User <-> Boss"]}
+
+
+def only(run: Run) -> str:
+    (request_id,) = run.open
+    return request_id
+
+
+@pytest.mark.parametrize("topology", [ROW, TO_AND_FRO])
+def test_who_is_asked_after_another_person_has_a_request_of_their_own(topology: JSON) -> None:
+    run = Run(topology)
+    run.reply("A", "well?")
+    first = only(run)
+    run.answer("by User", first)
+    second = only(run)
+    with pytest.raises(Refused, match="is not open"):
+        run.answer("by User", first)
+    assert run.open[second]["prompt"] == "by User" and not run.asked
+    run.answer("by Boss", second)
+    if topology == ROW:
+        assert run.at("B")["request"] == "by Boss"
+    else:
+        assert len({first, second, only(run)}) == 3 and run.open[only(run)]["prompt"] == "by Boss"
+    assert run.replayed() == run.state

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from anabranch_contracts.reply_builders import invoke_agent, parallel_invoke
+from anabranch.domain.evolving.steps import MOST_COST
+from anabranch.runtime.cache import freeze, thaw
+from anabranch_contracts.reply_builders import final_response, invoke_agent, parallel_invoke
 from tests.unit.domain.runs import Run
 
 JSON = Any
@@ -214,3 +216,27 @@ def test_attempts_that_failed_have_their_cost() -> None:
     run = Run({"nodes": ["A", "B"], "edges": ["A -> B"], "rules": [{"type": "BudgetRule", "max_tokens": 10}]})
     run.reply("A", invoke_agent("nobody"), usage={"output_tokens": 11})
     assert ended_by(run, "BudgetRule")
+
+
+@pytest.mark.parametrize("rule", ["max_steps(1000000000001)", "max_turns(A <-> B, 9999999999999999999999)"])
+def test_a_run_under_a_rule_beyond_what_can_be_counted_is_rejected(rule: str) -> None:
+    run = Run({**TALK, "rules": [rule]})
+    assert run.state.status == "rejected" and "less than or equal to 1000000000000" in run.state.error["message"]
+
+
+def test_the_cost_of_a_run_stays_within_what_a_snapshot_can_hold() -> None:
+    run = Run(TALK)
+    for i in range(20):
+        run.reply("AB"[i % 2], "more", usage={"cost": 1e300, "input_tokens": 10**30})
+    assert run.state.cost == thaw(freeze(run.state)).cost == MOST_COST and run.replayed() == run.state
+
+
+@pytest.mark.parametrize("order", ["AAABB", "ABAAB", "BAAAB", "BBAAA"])
+def test_which_bound_is_reached_does_not_depend_on_who_is_faster(order: str) -> None:
+    topology = {"nodes": ["A", "B"], "edges": ["A -> A", "B -> B"], "entry": ["A", "B"]}
+    bounds = {"max_branch_steps": 3, "max_steps": 5, "convergence": {"on_insufficient": "proceed"}}
+    run = Run(topology, config=bounds)
+    for agent in order:
+        run.reply(agent, final_response("b") if agent == "B" and run.at("B")["step_number"] == 2 else "round")
+    assert run.result == "b" and run.state.total_steps == 5 and not run.of("RuleApplied")
+    assert run.last("BranchFailed").error["type"] == "MaxBranchSteps" and run.replayed() == run.state

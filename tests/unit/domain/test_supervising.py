@@ -1,5 +1,6 @@
 """Semantics 7: retries, rate limits, and what a failure comes to."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -151,6 +152,40 @@ def test_the_wait_for_a_rate_limit_begins_anew_once_the_agent_has_answered(how: 
     run.wait(4)
     assert run.at("A")["attempt"] == 4
     run.wait(1)
+    run.fail("A", "rate_limit", retry_after=4)
+    assert run.state.status == "failed" and run.replayed() == run.state
+
+
+def through_a_pause(run: Run) -> Run:
+    run.pause()
+    run.wait(100)
+    run.resume()
+    return run
+
+
+def into_a_fork(run: Run) -> Run:
+    run.wait(100)
+    return run.fork(4)  # where the limit was first met
+
+
+def past_another_failure(run: Run) -> Run:
+    run.wait(4)
+    run.fail("A", "transient")
+    run.wait(100)
+    return run
+
+
+@pytest.mark.parametrize("somehow", [through_a_pause, into_a_fork, past_another_failure])
+def test_the_wait_for_a_rate_limit_counts_no_time_in_which_it_was_not_met(somehow: Callable[[Run], Run]) -> None:
+    run = Run(ONE, config={"max_rate_limit_wait": 5, "retry": {"base_delay": 0}})
+    run.fail("A", "rate_limit", retry_after=4)
+    run = somehow(run)
+    run.tend()
+    run.fail("A", "rate_limit", retry_after=4)
+    assert run.state.status == "running" and not run.asked
+    run.wait(4)
+    run.fail("A", "rate_limit", retry_after=4)
+    run.wait(4)
     run.fail("A", "rate_limit", retry_after=4)
     assert run.state.status == "failed" and run.replayed() == run.state
 

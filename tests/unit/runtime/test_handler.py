@@ -1,5 +1,6 @@
 """The pipeline: a defect parks one message and no more; trace context is carried through."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,13 +25,25 @@ class Clumsy(Router):
             raise ZeroDivisionError("oh")
 
 
+class Stumbling(MemoryTransport):
+    """A transport with a defect that shows once, when there is something to publish."""
+
+    stumbled = False
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        if not self.stumbled:
+            self.stumbled = True
+            raise ZeroDivisionError("oh")
+        await super().publish(messages)
+
+
 def request(run_id: UUID, **headers: str) -> Outgoing:
     body = {"run_id": run_id, "task": "t", "topology": {"nodes": ["A"], "edges": []}}
     return Outgoing("run.requested", orjson.dumps(body), uuid4(), "", headers=headers)
 
 
-async def connected() -> tuple[MemoryTransport, MemoryStore]:
-    transport = MemoryTransport(MemoryBroker())
+async def connected(broker: MemoryBroker | None = None) -> tuple[MemoryTransport, MemoryStore]:
+    transport = MemoryTransport(broker or MemoryBroker())
     await transport.connect()
     return transport, MemoryStore()
 
@@ -44,6 +57,20 @@ async def test_a_defect_parks_the_message_that_shows_it_and_serves_the_others() 
     assert set(store.streams) == set(good) and inbox.poll(10) == []
     (parked,) = (await transport.consume([PARKED_QUEUE], 10)).poll(10)
     assert "ZeroDivisionError" in parked.headers["reason"]
+
+
+async def test_what_was_stored_before_a_defect_showed_is_announced_all_the_same() -> None:
+    broker = MemoryBroker()
+    (transport, store), stumbling = await connected(broker), Stumbling(broker)
+    routed, tended = await transport.consume([ROUTER_QUEUE], 10), await stumbling.consume([SUPERVISOR_QUEUE], 10)
+    asked = [uuid4(), uuid4()]
+    await transport.publish([request(run_id) for run_id in asked])
+    await Handler(Router(), store, transport).process(routed.poll(10), routed)
+    await Handler(Supervisor(), store, stumbling).process(tended.poll(10), tended)
+    steps = (await transport.consume([step_queue("A")], 10)).poll(10)
+    assert stumbling.stumbled and [orjson.loads(s.body)["run_id"] for s in steps] == [str(run_id) for run_id in asked]
+    assert [len(stream) for stream in store.streams.values()] == [3, 3] and tended.poll(10) == []
+    assert (await transport.consume([PARKED_QUEUE], 10)).poll(10) == []
 
 
 async def test_trace_context_is_carried_from_the_request_to_the_step() -> None:

@@ -74,6 +74,7 @@ def _ask_anew(s: RunState, at: str) -> None:
         if key in s.timers:
             time = datetime.fromisoformat(s.timers[key]) - datetime.fromisoformat(request.requested_at)
             set_timer(s, key, (datetime.fromisoformat(at) + time).isoformat())
+            request.requested_at, s.touched_requests[request.id] = at, request
 
 
 def _restart_clocks(s: RunState) -> None:
@@ -126,7 +127,7 @@ def rule_applied(s: RunState, ev: e.RuleApplied, at: str) -> None:
 
 
 def rule_lifted(s: RunState, ev: e.RuleLifted, at: str) -> None:
-    del s.applied[ev.rule]
+    s.applied.pop(ev.rule, None)  # the rest of a decision may be recorded under another topology's rules
 
 
 def run_completed(s: RunState, ev: e.RunCompleted, at: str) -> None:
