@@ -72,10 +72,10 @@ def over_budget(turn: Turn) -> bool:
 
 
 def too_many_branches(turn: Turn, more: int) -> bool:
-    """End a run that would have more branches than it may."""
-    most = turn.state.graph.rules.branches
+    """End a run that would have more branches than it may; without a rule, than it may take steps."""
+    most = least(turn.state.graph.rules.branches, turn.state.config["max_steps"])
     if most is not None and turn.state.branch_count + more > most:
-        end_by_rule(turn, "MaxBranchesRule", f"the run would have more than max_branches = {most}", most)
+        end_by_rule(turn, "MaxBranchesRule", f"the run would have more than max_branches = {most:g}", most)
     return turn.state.terminal
 
 

@@ -240,3 +240,10 @@ def test_which_bound_is_reached_does_not_depend_on_who_is_faster(order: str) -> 
         run.reply(agent, final_response("b") if agent == "B" and run.at("B")["step_number"] == 2 else "round")
     assert run.result == "b" and run.state.total_steps == 5 and not run.of("RuleApplied")
     assert run.last("BranchFailed").error["type"] == "MaxBranchSteps" and run.replayed() == run.state
+
+
+def test_without_a_rule_a_run_has_no_more_branches_than_it_may_take_steps() -> None:
+    run = Run({"nodes": ["A", "B"], "edges": ["A -> B"]}, config={"max_steps": 5})
+    run.reply("A", {"next_action": "parallel_invoke", "agents": ["B"] * 5})
+    assert run.state.status == "failed" and run.state.error["type"] == "MaxBranchesRule"
+    assert run.last("RuleApplied").rule == -1 and run.state.branch_count == 1

@@ -1,10 +1,11 @@
 """Semantics 8: schemas that could keep the checker busy without end are refused before they are used."""
 
+import re
 from typing import Any
 
 import pytest
 
-from anabranch.domain.schemas import MAX_CHECKED, MAX_DEEP, MAX_SCHEMA, Unusable, mismatch, prepare
+from anabranch.domain.schemas import MAX_CHECKED, MAX_DEEP, MAX_SCHEMA, MAX_VALUES, Unusable, mismatch, prepare
 from anabranch.domain.turn import Refused
 from anabranch_contracts import reply_builders as build
 from tests.unit.domain.runs import Run
@@ -22,6 +23,11 @@ def chain(links: int) -> JSON:
     """Each definition is the next."""
     defs: JSON = {f"d{i}": {"$ref": f"#/$defs/d{i + 1}"} for i in range(links)}
     return {"$ref": "#/$defs/d0", "$defs": {**defs, f"d{links}": {"type": "null"}}}
+
+
+def repeated(times: int, part: JSON) -> JSON:
+    """One definition, referred to as often."""
+    return {"allOf": [{"$ref": "#/$defs/part"}] * times, "$defs": {"part": part}}
 
 
 def nested(depth: int) -> JSON:
@@ -42,6 +48,8 @@ UNUSABLE: list[tuple[JSON, str]] = [
     ({"items": {"$recursiveRef": "#"}}, "refers to '#'"),
     (doubling(20), "unrolls to more than 2000 parts"),
     ({"properties": {str(i): {"type": "null"} for i in range(2000)}}, "unrolls to more than 2000 parts"),
+    (repeated(100, {"allOf": [True] * 8000}), f"unrolls to more than {MAX_VALUES} values"),
+    (repeated(100, {"enum": list(range(8000))}), f"unrolls to more than {MAX_VALUES} values"),
     (chain(600), f"unrolls to more than {MAX_DEEP} levels"),
     (nested(200), f"unrolls to more than {MAX_DEEP} levels"),
     ({"items": {"$id": "http://127.0.0.1/x", "$ref": "#/type"}}, "has '$id' inside"),
@@ -121,10 +129,30 @@ def test_and_is_followed_all_the_same(name: str) -> None:
 def test_an_answer_that_is_too_large_to_check_is_refused() -> None:
     text = "x" * (MAX_CHECKED - len('""'))
     assert mismatch(text, {"type": "string"}) is None
-    assert "what is checked against a schema may have 262144" in (mismatch(text + "x", {"type": "string"}) or "")
+    assert "what is checked against this schema may have 262144" in (mismatch(text + "x", {"type": "string"}) or "")
     run = Run({"nodes": ["A"]})
     run.reply("A", build.ask_user("well?", schema={"type": "string"}))
     with pytest.raises(Refused, match="has 262145 bytes"):
         run.answer(text + "x")
     run.answer(text)
     assert run.at("A")["request"] == text
+
+
+def choices_of(width: int) -> JSON:
+    """A list of anything but 1, said in so many alternatives."""
+    return {"anyOf": [{"items": {"anyOf": [{"const": i + 2} for i in range(width)]}}]}
+
+
+LABOURS = [([1] * 9000, choices_of(1900)), ([[0.5]] * 9000, {"items": {"enum": [[i] for i in range(6000)]}})]
+
+
+@pytest.mark.parametrize(("value", "schema"), LABOURS, ids=["alternatives", "values"])
+def test_an_answer_that_is_too_large_for_its_schema_is_refused(value: list[JSON], schema: JSON) -> None:
+    assert re.match(r"has \d{5} bytes; what is checked against this schema may have \d+", mismatch(value, schema) or "")
+    assert (mismatch(value[:500], schema) or "").startswith("does not fit its schema")
+
+
+def test_why_an_answer_does_not_fit_is_said_where_that_costs_little() -> None:
+    assert mismatch([1] * 1000, choices_of(1900)) == "does not fit its schema"
+    assert "is not valid under any of the schemas" in (mismatch([1] * 10, choices_of(1900)) or "")
+    assert mismatch([2] * 1000, choices_of(1900)) is None
