@@ -40,6 +40,7 @@ simulate: .venv/dev
 	@$(BIN)/python -m tests.simulation --runs $(N)
 
 bench: .venv/dev
+	@$(BIN)/python -m ops.bench.core
 	@$(BIN)/python -m ops.bench.slopes
 
 bench-waiting: .venv/dev

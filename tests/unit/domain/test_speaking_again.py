@@ -1,0 +1,92 @@
+"""Semantics 10: `pause` and `notify_user` speak when their condition becomes true, and again after it was false."""
+
+from typing import Any
+
+import pytest
+
+from anabranch_contracts.reply_builders import final_response, invoke_agent, parallel_invoke
+from anabranch_contracts.rules import PYTHON_CONDITIONS, ConditionalRule
+from tests.unit.domain.runs import Run
+
+JSON = Any
+TALK = {"nodes": ["A", "B"], "edges": ["A <-> B"]}
+HUB = {"nodes": ["H", "W", "X"], "edges": ["H <-> W", "H <-> X"], "entry": "H"}
+
+
+def rule(condition: Any, action: str) -> JSON:
+    return ConditionalRule(condition=condition, action=action).wire()  # type: ignore[arg-type]
+
+
+def talk(condition: str, action: str) -> tuple[Run, list[int]]:
+    """A and B take six steps in turn; those before which the rule spoke."""
+    run, spoke = Run({**TALK, "rules": [rule(condition, action)]}), []
+    for number in range(1, 7):
+        if len(run.of("RuleApplied")) > len(spoke):
+            spoke.append(number)
+        if run.state.paused:
+            assert not run.asked
+            run.resume()
+        run.reply("BA"[number % 2], "so")
+    assert len(run.of("RuleApplied")) - len(spoke) <= 1 and run.replayed() == run.state
+    return run, spoke
+
+
+@pytest.mark.parametrize("action", ["pause", "notify_user"])
+def test_a_rule_speaks_each_time_its_condition_becomes_true(action: str) -> None:
+    run, spoke = talk("step.agent == 'B'", action)
+    assert spoke == [2, 4, 6] and len(run.of("RuleLifted")) == 3
+    assert len(run.of("RunPaused")) == (3 if action == "pause" else 0)
+    assert len(run.open) == (3 if action == "notify_user" else 0)
+
+
+@pytest.mark.parametrize("action", ["pause", "notify_user"])
+def test_and_is_silent_while_it_stays_so(action: str) -> None:
+    run, spoke = talk("step.number > 1 && step.number < 5", action)
+    assert spoke == [2] and len(run.of("RuleLifted")) == 1
+
+
+def test_a_step_that_a_rule_has_held_passes_although_others_lifted_the_rule_meanwhile() -> None:
+    run = Run({**HUB, "rules": [rule("step.agent == 'W'", "pause")]})
+    run.reply("H", parallel_invoke(["W", "X"]))
+    assert run.state.paused and not run.asked
+    run.resume()
+    assert run.kinds().index("RuleLifted") < len(run.kinds()) - 1 and not run.state.paused
+    assert sorted(s["agent"] for s in run.asked.values()) == ["W", "X"] and len(run.of("RunPaused")) == 1
+    for agent in "WX":
+        run.reply(agent, final_response(agent))
+    run.reply("H", invoke_agent("W"))
+    assert run.state.paused, "what passed once is no pass for the steps after it"
+    assert run.replayed() == run.state
+
+
+def test_a_step_that_several_rules_hold_passes_each_of_them_once() -> None:
+    run = Run({**TALK, "rules": [rule("step.agent == 'B'", "pause"), rule("step.number == 2", "pause")]})
+    run.reply("A", "so")
+    for place in (0, 1):
+        assert run.state.paused and run.last("RuleApplied").rule == place
+        run.resume()
+    assert run.at("B") and run.replayed() == run.state
+
+
+def expensive(ctx: Any) -> bool:
+    """As a user of the package would write it."""
+    return bool(ctx.run["cost"] > 1)
+
+
+@pytest.mark.parametrize("action", ["allow", "block", "notify_user"])
+def test_a_python_condition_that_this_process_does_not_know_pauses_the_run_till_it_does(
+    action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = rule(expensive, action)["condition"]
+    run = Run({**TALK, "rules": [rule("true", "allow"), rule(lambda ctx: action == "allow", action)]})
+    asked = run.state.topology["rules"][1]["condition"]
+    condition = PYTHON_CONDITIONS[asked]
+    monkeypatch.delitem(PYTHON_CONDITIONS, asked)
+    run.reply("A", "so")
+    assert run.state.shown_status == "paused" and not run.asked and not run.of("RuleApplied")
+    assert f"{asked} is not known here; make the rule, then resume" in run.last("RunPaused").reason
+    run.resume()
+    assert run.state.shown_status == "paused" and name != asked
+    monkeypatch.setitem(PYTHON_CONDITIONS, asked, condition)
+    run.resume()
+    assert run.at("B")["request"] == "so" and run.replayed() == run.state
