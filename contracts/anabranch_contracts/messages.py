@@ -200,11 +200,15 @@ class Metrics(Message):
 
 
 class RunEnded(Message):
-    """`run.completed|failed|cancelled|rejected`: the one outcome of a run."""
+    """`run.completed|failed|cancelled|rejected`: the one outcome of a run.
+
+    Where no broker would carry the result, `result` is null and `result_bytes` its size: `runs` has it.
+    """
 
     run_id: UUID
     status: Literal["completed", "failed", "cancelled", "rejected"]
     result: JSON = None
     result_count: int | None = None
+    result_bytes: int | None = None
     error: JSON = None
     metrics: Metrics

@@ -53,12 +53,18 @@ def _return(turn: Turn, fork: Fork) -> None:
 
 
 def _in_order_of_calls(fork: Fork, records: list[dict[str, JSON]]) -> list[dict[str, JSON]]:
-    """One record for each call: those that met elsewhere share what came of it, those that went away are `merged`."""
+    """One record for each call: those that met share what came of it, those that went elsewhere are `merged`."""
     by_branch = {record["branch_id"]: record for record in records}
+    away = {"agent": fork.node, "status": "merged"}
     called = [f"{fork.id}.b{i}" for i in range(fork.invocations)]
-    met = [by_branch[b] for b in by_branch.keys() - called]
-    shared = met[0] if len(met) == 1 else {"agent": fork.node, "status": "merged"}
-    return [by_branch.get(branch_id, {**shared, "branch_id": branch_id}) for branch_id in called]
+    return [{**by_branch.get(_in_the_end(fork, one), away), "branch_id": one} for one in called]
+
+
+def _in_the_end(fork: Fork, branch_id: str) -> str:
+    """The branch that went on for this one."""
+    while branch_id in fork.went:
+        branch_id = fork.went[branch_id]
+    return branch_id
 
 
 def fail(turn: Turn, fork: Fork, error: dict[str, JSON]) -> None:

@@ -123,7 +123,7 @@ class Fork:
 
     `causes` are the first failures in tree order. `ended_at[X]` counts tokens that failed or were cancelled at X,
     `busy` and `asking` branches anywhere inside that are at work or wait for a person; those two are kept only where
-    `timed` names a clock around.
+    `timed` names a clock around. `went` says, where the fork is of calls, into which branch a token was merged.
     """
 
     id: str
@@ -146,6 +146,7 @@ class Fork:
     causes: list[tuple[Order, dict[str, JSON]]] = field(default_factory=list)
     lost: list[tuple[str, Order, str, JSON]] = field(default_factory=list)
     bears: list[str] = field(default_factory=list)
+    went: dict[str, str] = field(default_factory=dict)
     ended_at: dict[str, int] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
     decided: str | None = None

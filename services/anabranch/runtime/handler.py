@@ -79,12 +79,12 @@ class Handler:
 
     async def _handle(self, inbound: list[Inbound]) -> None:
         batch = await self._settle(inbound) if inbound else Batch()
-        for one, reason in batch.refused:
-            await self._park(one.delivery, reason, one.run_id)
         messages = outbox.messages(batch, outbox.traces(inbound), self._new_id)
         if messages:
             with PUBLISH_SECONDS.labels(self.service).time():
                 await self._transport.publish(messages)
+        for one, reason in batch.refused:  # after what may fail and is done again, for a park is not
+            await self._park(one.delivery, reason, one.run_id)
         for signal in outbox.stops(batch):
             await self._transport.publish_signal(STOP_SIGNAL, signal)
 

@@ -93,6 +93,32 @@ def test_a_hub_of_10_000_is_read_in_a_moment() -> None:
     assert time.process_time() - began < 5  # a bound against a square, not a timing
 
 
+EDGES = ["A -> B", "A->B", "\tA\n->  B ", "A <-> B", "A<->B"]
+NO_EDGES = ["A -> B -> C", "A <-> B -> C", "A -> <-> B", "->", "<->", " -> ", "A ->", "-> B", "A <->", "A - B", ""]
+
+
+@pytest.mark.parametrize("text", EDGES)
+def test_an_edge_has_one_arrow_and_two_ends(text: str) -> None:
+    (edge,) = parsed({"nodes": ["A", "B"], "edges": [text], "entry": "A"}).edges
+    assert edge == Edge(source="A", target="B", bidirectional="<" in text)
+
+
+@pytest.mark.parametrize("text", NO_EDGES)
+def test_anything_else_is_none(text: str) -> None:
+    topology, errors = parse_topology({"nodes": NAMES, "edges": [text]})
+    assert topology is None and "is not understood; write 'A -> B' or 'A <-> B'" in errors[0]
+
+
+BLANK = " " * 990
+BLANKS = [f"{BLANK}->", f"->{BLANK}", f"{BLANK}  ", f"A{BLANK}>", f"A{BLANK}->{BLANK}", f"{BLANK}- >"]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", BLANKS, ids=range(len(BLANKS)))
+def test_thousands_of_edges_of_nothing_but_blanks_are_refused_in_a_moment(text: str) -> None:
+    assert len(parse_topology({"nodes": NAMES, "edges": [text] * 2000})[1]) > 100
+
+
 def test_there_are_more_than_40_ways_to_be_wrong() -> None:
     assert len(invalid()) > 40
 

@@ -43,3 +43,16 @@ def test_a_branch_that_runs_goes_on_without_asking_for_a_place() -> None:
     run.reply("H", SPLIT)
     run.reply("W", invoke_agent("X"), "b0.f1.b0#1")
     assert list(run.asked) == ["b0.f1.b0#2"]
+
+
+def test_a_person_among_many_is_asked_at_once_and_what_follows_the_answer_waits_for_a_place() -> None:
+    topology = {"nodes": ["H", "W", "X"], "edges": ["H <-> W", "H -> User", "User -> X"], "entry": "H"}
+    run = Run({**topology, "rules": ["max_parallel_branches(1)"]})
+    run.reply("H", parallel_invoke(["W", "User"], {"User": "well?"}))
+    assert admitted(run) == ["b0.f1.b0"] and [r["branch_id"] for r in run.open.values()] == ["b0.f1.b1"]
+    run.answer("so")
+    assert admitted(run) == ["b0.f1.b0"] and not run.open and run.replayed() == run.state
+    run.reply("W", final_response("w"))
+    assert run.at("X")["request"] == "so"
+    run.reply("X", final_response("x"))
+    assert [r["result"] for r in run.at("H")["request"]] == ["w", "x"] and run.state.most_running == 1

@@ -40,6 +40,19 @@ def test_who_was_called_and_met_others_shares_what_came_of_it(order: str) -> Non
     assert came_of(run) == [(branch_id, "completed", result) for branch_id, result in completed]
 
 
+def test_who_went_away_shares_nothing_with_those_who_met() -> None:
+    run = calling("B", "C", "D")
+    run.reply("B", invoke_agent("End", "for the run"))
+    for agent in "CD":
+        run.reply(agent, invoke_agent("Y", agent))
+    run.reply("Y", "together")
+    assert came_of(run) == [
+        ("b0.f1.b0", "merged", None),
+        ("b0.f1.b1", "completed", "together"),
+        ("b0.f1.b2", "completed", "together"),
+    ]
+
+
 def test_and_shares_the_failure_too() -> None:
     run = calling("B", "C")
     for agent in "BC":

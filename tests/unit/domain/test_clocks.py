@@ -158,15 +158,17 @@ def test_the_clocks_of_a_forked_run_start_anew() -> None:
     assert over(other) and other.replayed() == other.state
 
 
-def test_people_have_as_long_to_answer_in_a_forked_run() -> None:
+@pytest.mark.parametrize("forks", [1, 2, 3])
+def test_people_have_as_long_to_answer_in_a_forked_run(forks: int) -> None:
     run = Run({"nodes": ["A"]})
     run.reply("A", ask_user("well?", timeout=60, default="so"))
-    run.wait(50)
-    other = run.fork(run.state.version)
-    other.wait(59)
-    assert other.open
-    other.wait(1)
-    assert other.at("A")["request"] == "so" and other.replayed() == other.state
+    for _ in range(forks):
+        run.wait(50)
+        run = run.fork(run.state.version)
+    run.wait(59)
+    assert run.open
+    run.wait(1)
+    assert run.at("A")["request"] == "so" and run.replayed() == run.state
 
 
 @pytest.mark.parametrize("seconds", [1e12, 1e300])

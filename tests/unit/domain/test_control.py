@@ -154,7 +154,10 @@ def test_a_checkpoint_names_the_version_it_is_made_at(status: str) -> None:
     assert run.replayed() == run.state
 
 
-@pytest.mark.parametrize(("name", "why"), [("taken", "exists at version"), ("auto:x", "auto:"), ("12", "numbers")])
+NAMES = [("taken", "exists at version"), ("auto:x", "auto:"), ("12", "numbers"), ("b0#2", "step ids")]
+
+
+@pytest.mark.parametrize(("name", "why"), NAMES)
 def test_a_name_that_cannot_be_had_is_refused(name: str, why: str) -> None:
     run = Run(CHAIN)
     run.checkpoint("taken")

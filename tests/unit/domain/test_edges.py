@@ -52,3 +52,21 @@ def test_content_is_final_where_no_edge_is_open() -> None:
 def test_a_condition_of_an_edge_is_guarded_too(condition: str) -> None:
     run = edges(condition)
     assert run.state.status == "rejected" and "condition" in run.state.error["message"]
+
+
+@pytest.mark.parametrize(("source", "target"), [("User", "B"), ("Start", "A")])
+def test_where_no_agent_hands_over_a_condition_is_refused_for_it_would_never_be_asked(source: str, target: str) -> None:
+    ways = [("Start", "A"), ("A", "User"), ("User", "B")]
+    written = [{"source": a, "target": b, "condition": "true" if a == source else None} for a, b in ways]
+    run = Run({"nodes": ["A", "B"], "edges": written})
+    assert run.state.status == "rejected"
+    assert f"edge {source} -> {target}: its condition would never be asked" in run.state.error["message"]
+
+
+@pytest.mark.parametrize(("condition", "asked"), [("true", True), ("false", False)])
+def test_in_a_conversation_with_a_person_the_agents_half_is_asked(condition: str, asked: bool) -> None:
+    edge = {"source": "A", "target": "User", "bidirectional": True, "condition": condition}
+    run = Run({"nodes": ["A"], "edges": [edge]})
+    run.reply("A", invoke_agent("User", "well?"))
+    assert bool(run.open) == asked
+    assert asked or "The condition of the edge to User does not hold now" in run.at("A")["steering"]

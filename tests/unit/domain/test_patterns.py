@@ -42,6 +42,16 @@ def test_a_hubs_first_content_goes_to_all_spokes_and_it_resumes_with_their_resul
     assert run.result == "together" and run.state.branch_count == 4
 
 
+def test_a_hub_of_one_spoke_resumes_after_it_as_others_do() -> None:
+    run = start(PatternConfig.hub_and_spoke("H", ["W"], parallel_spokes=True))
+    run.reply("H", "you")
+    assert at_work(run) == ["W"] and run.at("W")["request"] == "you"
+    run.reply("W", "by W")
+    assert results(run, "H") == ["by W"]
+    run.reply("H", "done")
+    assert run.result == "done" and run.state.branch_count == 2
+
+
 def test_a_hub_may_still_choose_and_then_speak_to_all() -> None:
     run = start(PatternConfig.hub_and_spoke("H", ["W1", "W2"], parallel_spokes=True))
     run.reply("H", invoke_agent("W1", "you first"))
@@ -91,6 +101,25 @@ def test_a_stage_may_be_followed_by_another_of_several_and_a_pipeline_begin_with
     assert results(run, "C") == ["B1", "B2"]
     run.reply("C", "c")
     assert run.result == "c" and run.state.total_steps == 5
+
+
+def test_two_stages_of_several_in_a_row_run_each_agent_once() -> None:
+    stages = [{"agents": ["A"]}, {"agents": ["B1", "B2"]}, {"agents": ["C1", "C2"]}, {"agents": ["D"]}]
+    run = start(PatternConfig.pipeline(stages, parallel_within_stage=True))
+    for stage in (["A"], ["B1", "B2"], ["C1", "C2"], ["D"]):
+        assert at_work(run) == stage
+        for agent in reversed(stage):
+            run.reply(agent, f"by {agent}")
+    assert run.result == "by D" and run.state.total_steps == 6 and run.state.result_count == 1
+
+
+@pytest.mark.parametrize("first", [["A"], ["A1", "A2"]])
+def test_a_last_stage_of_several_ends_with_what_each_of_them_said(first: list[str]) -> None:
+    run = start(PatternConfig.pipeline([{"agents": first}, {"agents": ["Z1", "Z2"]}], parallel_within_stage=True))
+    for agent in (*first, "Z2", "Z1"):
+        run.reply(agent, f"by {agent}")
+    assert [(r["agent"], r["result"]) for r in run.result] == [("Z1", "by Z1"), ("Z2", "by Z2")]
+    assert run.state.total_steps == len(first) + 2 and run.state.result_count == 2
 
 
 def test_in_a_hierarchy_each_talks_with_whoever_is_above_and_below() -> None:

@@ -168,6 +168,8 @@ def _take(s: RunState, identity: str, ev: e.BranchConverged, at: str) -> None:
     """A parked token leaves its node: it goes on there itself, or is merged into what does."""
     token = s.tokens[identity]
     unpark(s, token)
+    if s.forks[token.fork_id].returns and ev.continues != "token":
+        s.forks[token.fork_id].went[identity] = ev.into_branch_id
     if ev.continues == "token":
         _activate(s, s.branches[identity], ev)
     elif token.is_branch:
