@@ -60,9 +60,7 @@ def as_question(value: JSON) -> AskUser:
     return AskUser(value)
 
 
-def ask(
-    turn: Turn, branch: Branch, asked: AskUser, kind: str, returns_to: str | None, user: str | None = None
-) -> None:
+def ask(turn: Turn, branch: Branch, asked: AskUser, kind: str, returns_to: str | None, user: str | None = None) -> None:
     """Open a user request for a branch; the answer to a question at node `user` goes to `returns_to`."""
     expires = after(turn.now, asked.timeout).isoformat() if asked.timeout is not None else None
     turn.record(

@@ -157,4 +157,3 @@ def _small(value: JSON) -> bool:
         return True
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return len(value) <= MAX_ITEMS and all(map(_small, inside))
-
