@@ -9,6 +9,8 @@ class AnabranchError(Exception):
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            self.add_note(hint)
 
 
 class CommandRefused(AnabranchError):

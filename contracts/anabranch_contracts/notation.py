@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
+from anabranch_contracts.addresses import step_queue
 from anabranch_contracts.config import parse_memory, parse_policy
 from anabranch_contracts.rules import MaxTurnsRule, Rule, parse_rule
 from anabranch_contracts.topology import END, RESERVED, START, Edge, Node, Topology, read_edge
@@ -15,7 +16,7 @@ KEYS = {"nodes": "nodes", "agents": "nodes", "edges": "edges", "flows": "edges"}
 KNOWN = (*KEYS, "entry", "rules", "metadata")
 MAX_NODES, MAX_EDGES, MAX_NAME, MAX_METADATA = 20_000, 200_000, 128, 256 * 1024
 MOST_VALUES = 2_000_000
-MAX_NAME_BYTES = 200  # a routing key and a queue name may have 255
+MAX_ADDRESS = 255  # of a queue, where a name is written by its bytes
 MAX_ERRORS, MAX_NESTING = 200, 32
 
 
@@ -140,8 +141,8 @@ class _Reading:
         if any(c in "*#" or not c.isprintable() for c in name):
             self._wrong(f"{what} name {name!r} may not contain '*', '#' or control characters; rename it")
             return False
-        if len(name.encode()) > MAX_NAME_BYTES:
-            self._wrong(f"{what} name {name!r} has more than {MAX_NAME_BYTES} bytes; shorten it")
+        if len(step_queue(name)) > MAX_ADDRESS:
+            self._wrong(f"{what} name {name!r} is too long for the address of a queue; shorten it")
             return False
         proper = next((r for r in RESERVED if r.lower() == name.lower()), name)
         if proper != name:

@@ -9,7 +9,7 @@ import pytest
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
 from anabranch.runtime.ports import Delivery, Inbox, Outgoing, Transport
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
-from anabranch_contracts.addresses import PARKED_QUEUE, ROUTER_QUEUE, SUPERVISOR_QUEUE, step_queue
+from anabranch_contracts.addresses import PARKED_QUEUE, ROUTER_QUEUE, SUPERVISOR_QUEUE, step_key, step_queue
 
 Connect = Callable[[], Awaitable[Transport]]
 SECONDS = 20
@@ -68,10 +68,11 @@ async def test_properties_travel(connect: Connect) -> None:
     assert got.headers["traceparent"] == "00-1" and not got.redelivered
 
 
-async def test_a_step_for_an_agent_that_nobody_serves_waits_for_it(connect: Connect) -> None:
+@pytest.mark.parametrize("agent", ["New.Agent", "R&D team", "Ärzte", "研究 ~ 100%"])
+async def test_a_step_for_an_agent_that_nobody_serves_waits_for_it(connect: Connect, agent: str) -> None:
     transport = await connect()
-    await transport.publish([message("step.requested.New.Agent"), message("run.requested")])
-    inbox = await transport.consume([step_queue("New.Agent")], 10)
+    await transport.publish([message(step_key(agent)), message("run.requested")])
+    inbox = await transport.consume([step_queue(agent)], 10)
     assert len(await take(inbox, 1)) == 1
 
 

@@ -36,8 +36,9 @@ class Calls:
 
     async def invoke(self, invocations: list[dict[str, JSON]], timeout: float | None) -> list[dict[str, JSON]]:
         """What became of each invocation, as records."""
+        who = [str(i.get("agent", i.get("agent_name"))) for i in invocations]
         records: list[dict[str, JSON]] = self._result(
-            [i["agent"] for i in invocations], invocations, {"invocations": invocations, "timeout": timeout}
+            who, invocations, {"invocations": invocations, "timeout": timeout}
         )
         return records
 
@@ -49,7 +50,7 @@ class Calls:
         if self.waiting is not None:
             raise Suspended  # another call of this attempt is waited for first
         self._made += 1
-        mark = sha256(orjson.dumps(what, option=MARKED, default=str)).hexdigest()[:16]
+        mark = sha256(orjson.dumps(what, option=MARKED, default=_plain)).hexdigest()[:16]
         if self._made <= len(self._recorded):
             known = self._recorded[self._made - 1]
             if known["print"] != mark:
@@ -60,6 +61,13 @@ class Calls:
             return known["value"]
         self.waiting = {"next_action": "call", "number": self._made, "print": mark, **body}
         raise Suspended
+
+
+def _plain(value: Any) -> JSON:
+    """What is no JSON, as it is in every process."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
 
 
 def values(records: Sequence[dict[str, JSON]], return_exceptions: bool) -> list[JSON]:

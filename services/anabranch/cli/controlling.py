@@ -38,10 +38,14 @@ def cancel(run: str, *, branch: str | None = None, reason: str = "cancelled", js
 
     Parameters
     ----------
-    run: the run's id, or its beginning, or `last`
-    branch: only this branch
-    reason: why, for the record
-    json: print JSON
+    run
+        the run's id, or its beginning, or `last`
+    branch
+        only this branch
+    reason
+        why, for the record
+    json
+        print JSON
     """
     _command("run.cancel", run, "is cancelled" if branch is None else f"goes on without {branch}", json,
              branch_id=branch, reason=reason)  # fmt: skip
@@ -52,9 +56,12 @@ def pause(run: str, *, reason: str = "paused", json: bool = False) -> None:
 
     Parameters
     ----------
-    run: the run's id, or its beginning, or `last`
-    reason: why, for the record
-    json: print JSON
+    run
+        the run's id, or its beginning, or `last`
+    reason
+        why, for the record
+    json
+        print JSON
     """
     _command("run.pause", run, "is paused", json, reason=reason)
 
@@ -64,8 +71,10 @@ def resume(run: str, *, json: bool = False) -> None:
 
     Parameters
     ----------
-    run: the run's id, or its beginning, or `last`
-    json: print JSON
+    run
+        the run's id, or its beginning, or `last`
+    json
+        print JSON
     """
     _command("run.resume", run, "goes on", json)
 
@@ -75,9 +84,12 @@ def create_checkpoint(run: str, name: str, *, json: bool = False) -> None:
 
     Parameters
     ----------
-    run: the run's id, or its beginning, or `last`
-    name: a name that the run does not have yet
-    json: print JSON
+    run
+        the run's id, or its beginning, or `last`
+    name
+        a name that the run does not have yet
+    json
+        print JSON
     """
     _command("run.checkpoint", run, f"has checkpoint {name!r}", json, name=name)
 
@@ -87,8 +99,10 @@ def list_checkpoints(run: str = "last", *, json: bool = False) -> None:
 
     Parameters
     ----------
-    run: the run's id, or its beginning, or `last`
-    json: print JSON
+    run
+        the run's id, or its beginning, or `last`
+    json
+        print JSON
     """
 
     async def ask() -> None:
@@ -104,11 +118,16 @@ def fork(run: str, *, at: str, topology: Path | None = None, context: str | None
 
     Parameters
     ----------
-    run: the run's id, or its beginning, or `last`
-    at: a version, a checkpoint's name or id, or a step's id
-    topology: a file with the topology that replaces the source's
-    context: JSON object that replaces the source's context
-    json: print JSON
+    run
+        the run's id, or its beginning, or `last`
+    at
+        a version, a checkpoint's name or id, or a step's id
+    topology
+        a file with the topology that replaces the source's
+    context
+        JSON object that replaces the source's context
+    json
+        print JSON
     """
     new_run_id = str(uuid7())
     body: dict[str, JSON] = {"at": int(at) if at.isdigit() else at, "new_run_id": new_run_id}

@@ -25,9 +25,12 @@ def demo(path: Path = DEFAULT, *, output: Path = Path("anabranch-report.md"), js
 
     Parameters
     ----------
-    path: the tree (default: the `email` package of the installed Python)
-    output: where the report is written
-    json: print the outcome as JSON
+    path
+        the tree (default: the `email` package of the installed Python)
+    output
+        where the report is written
+    json
+        print the outcome as JSON
     """
     if not path.is_dir():
         raise AnabranchError(f"{path} is no folder", hint="name a folder with Python files")

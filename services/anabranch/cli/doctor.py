@@ -14,7 +14,8 @@ def doctor(*, json: bool = False) -> int:
 
     Parameters
     ----------
-    json: print JSON
+    json
+        print JSON
     """
     findings = asyncio.run(_examine())
     if json:

@@ -14,9 +14,12 @@ def runs(*, status: str | None = None, limit: int = 20, json: bool = False) -> N
 
     Parameters
     ----------
-    status: only runs with this status
-    limit: how many at most
-    json: print JSON
+    status
+        only runs with this status
+    limit
+        how many at most
+    json
+        print JSON
     """
 
     async def ask() -> None:
@@ -33,8 +36,10 @@ def show(run: str = "last", *, json: bool = False) -> None:
 
     Parameters
     ----------
-    run: the run's id, or its beginning, or `last`
-    json: print JSON
+    run
+        the run's id, or its beginning, or `last`
+    json
+        print JSON
     """
 
     async def ask() -> None:
@@ -57,8 +62,10 @@ def trace(run: str = "last", *, json: bool = False) -> None:
 
     Parameters
     ----------
-    run: the run's id, or its beginning, or `last`
-    json: print JSON
+    run
+        the run's id, or its beginning, or `last`
+    json
+        print JSON
     """
 
     async def ask() -> None:
@@ -84,9 +91,12 @@ def events(run: str = "last", *, after: int = 0, json: bool = False) -> None:
 
     Parameters
     ----------
-    run: the run's id, or its beginning, or `last`
-    after: only events after this version
-    json: print JSON
+    run
+        the run's id, or its beginning, or `last`
+    after
+        only events after this version
+    json
+        print JSON
     """
 
     async def ask() -> None:
@@ -102,8 +112,10 @@ def watch(run: str = "last", *, json: bool = False) -> None:
 
     Parameters
     ----------
-    run: the run's id, or its beginning, or `last`
-    json: print each event as a line of JSON
+    run
+        the run's id, or its beginning, or `last`
+    json
+        print each event as a line of JSON
     """
     asyncio.run(_follow(run, json))
 

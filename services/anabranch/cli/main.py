@@ -77,6 +77,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(_exit_code(app(given, exit_on_error=False, print_error=False)))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # who reads has read enough
+        sys.stderr.close()
+        sys.exit(COMPLETED)
     except CycloptsError as error:
         sys.exit(_explain_usage(error))
     except Exception as error:

@@ -17,7 +17,8 @@ def migrate(*, json: bool = False) -> None:
 
     Parameters
     ----------
-    json: print JSON
+    json
+        print JSON
     """
 
     async def do() -> None:
@@ -34,7 +35,8 @@ def recover(*, json: bool = False) -> None:
 
     Parameters
     ----------
-    json: print JSON
+    json
+        print JSON
     """
     settings = load()
     broker = required(settings.amqp_url, "ANABRANCH_AMQP_URL")
@@ -57,7 +59,8 @@ def verify(*, json: bool = False) -> int:
 
     Parameters
     ----------
-    json: print JSON
+    json
+        print JSON
     """
 
     async def do() -> list[str]:
@@ -77,7 +80,8 @@ def rebuild(*, json: bool = False) -> None:
 
     Parameters
     ----------
-    json: print JSON
+    json
+        print JSON
     """
 
     async def do() -> int:

@@ -60,7 +60,8 @@ def list_parked(*, json: bool = False) -> None:
 
     Parameters
     ----------
-    json: print JSON
+    json
+        print JSON
     """
     table(asyncio.run(_parked(again=False)), ("message_id", "routing_key", "reason", "body"), json)
 
@@ -70,6 +71,7 @@ def replay(*, json: bool = False) -> None:
 
     Parameters
     ----------
-    json: print JSON
+    json
+        print JSON
     """
     table(asyncio.run(_parked(again=True)), ("message_id", "routing_key", "reason"), json)

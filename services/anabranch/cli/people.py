@@ -18,8 +18,10 @@ def inbox(*, limit: int = 50, json: bool = False) -> None:
 
     Parameters
     ----------
-    limit: how many at most
-    json: print JSON, with the schemas that answers must fit
+    limit
+        how many at most
+    json
+        print JSON, with the schemas that answers must fit
     """
 
     async def ask() -> None:
@@ -35,10 +37,14 @@ def respond(request_id: str, value: str, *, run: str | None = None, json: bool =
 
     Parameters
     ----------
-    request_id: the request's id, or its beginning, as `anabranch inbox` shows it
-    value: JSON is taken as JSON, anything else as text; for failures `retry`, `skip` or `abort`
-    run: the run's id, where a fork left the same question open in two runs
-    json: print JSON
+    request_id
+        the request's id, or its beginning, as `anabranch inbox` shows it
+    value
+        JSON is taken as JSON, anything else as text; for failures `retry`, `skip` or `abort`
+    run
+        the run's id, where a fork left the same question open in two runs
+    json
+        print JSON
     """
 
     async def do() -> tuple[str, bool]:

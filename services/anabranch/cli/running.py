@@ -32,12 +32,18 @@ def run(
 
     Parameters
     ----------
-    file: the topology, a JSON file
-    task: what to do; JSON is taken as JSON, anything else as text
-    agents: module or .py file that registers the agents (default: ANABRANCH_AGENTS)
-    context: JSON object that reaches every step
-    config: JSON object, the run's configuration
-    json: print the result as JSON
+    file
+        the topology, a JSON file
+    task
+        what to do; JSON is taken as JSON, anything else as text
+    agents
+        module or .py file that registers the agents (default: ANABRANCH_AGENTS)
+    context
+        JSON object that reaches every step
+    config
+        JSON object, the run's configuration
+    json
+        print the result as JSON
     """
     load_modules(agents if agents is not None else load().agents)
     result = asyncio.run(_run(read_topology(file), as_value(task), as_object(context), as_object(config), json))
@@ -70,11 +76,16 @@ def submit(file: Path, *, task: str, context: str = "{}", config: str = "{}", js
 
     Parameters
     ----------
-    file: the topology, a JSON file
-    task: what to do; JSON is taken as JSON, anything else as text
-    context: JSON object that reaches every step
-    config: JSON object, the run's configuration
-    json: print JSON
+    file
+        the topology, a JSON file
+    task
+        what to do; JSON is taken as JSON, anything else as text
+    context
+        JSON object that reaches every step
+    config
+        JSON object, the run's configuration
+    json
+        print JSON
     """
     settings = load()
     if settings.amqp_url is None:

@@ -24,8 +24,10 @@ def worker(*, agents: str | None = None, concurrency: int | None = None) -> int:
 
     Parameters
     ----------
-    agents: module or .py file that registers the agents (default: ANABRANCH_AGENTS)
-    concurrency: steps at once (default: ANABRANCH_CONCURRENCY or 16)
+    agents
+        module or .py file that registers the agents (default: ANABRANCH_AGENTS)
+    concurrency
+        steps at once (default: ANABRANCH_CONCURRENCY or 16)
     """
     from anabranch.agent_worker.service import serve
 
@@ -39,7 +41,8 @@ def dev(*, agents: str | None = None) -> int:
 
     Parameters
     ----------
-    agents: module or .py file that registers the agents (default: ANABRANCH_AGENTS)
+    agents
+        module or .py file that registers the agents (default: ANABRANCH_AGENTS)
     """
     settings = load()
     if agents is not None:

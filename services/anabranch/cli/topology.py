@@ -31,8 +31,10 @@ def check(file: Path, *, json: bool = False) -> None:
 
     Parameters
     ----------
-    file: a JSON file
-    json: print the canonical topology as JSON
+    file
+        a JSON file
+    json
+        print the canonical topology as JSON
     """
     topology = checked(read_topology(file))
     graph = Graph(topology.canonical())
@@ -47,8 +49,10 @@ def show(file: Path, *, json: bool = False) -> None:
 
     Parameters
     ----------
-    file: a JSON file
-    json: print the graph's properties as JSON
+    file
+        a JSON file
+    json
+        print the graph's properties as JSON
     """
     topology = checked(read_topology(file))
     graph = Graph(topology.canonical())

@@ -26,7 +26,7 @@ _TEXT = re.compile(  # comments and texts as CEL reads them: what only looks lik
     re.DOTALL,
 )
 _PREFIXES = re.compile(rf"[!\-]{{{MAX_NESTING + 1},}}")
-_BOUND = re.compile(_MACRO.pattern + r"\s*(\w+)\s*,")
+_BOUND = re.compile(_MACRO.pattern + r"\s*(\w+)\s*,(?:\s*(\w+)\s*,)?")
 _KEY = re.compile(r"(?<![\w.])(run|branch)\s*\.\s*(\w+)")
 TYPES = {
     *("bool", "bytes", "double", "duration", "int", "list", "map", "null_type", "string", "timestamp", "type", "uint")
@@ -65,11 +65,12 @@ def wrong_with(expression: str) -> str | None:
 
 def _misspelt(code: str, names: set[str]) -> str | None:
     """A name that is never there would make a rule that never speaks."""
-    unknown = sorted(names - FACTS.keys() - TYPES - set(_BOUND.findall(code)))
+    bound = {name for pair in _BOUND.findall(code) for name in pair}
+    unknown = sorted(names - FACTS.keys() - TYPES - bound)
     if unknown:
         return f"asks about {unknown[0][:80]!r}; known are {', '.join(FACTS)}"
     for fact, key in _KEY.findall(code):
-        if key not in FACTS[fact]:
+        if key not in FACTS[fact] and fact not in bound:
             return f"asks about {fact}.{key[:80]}; known of {fact} are {', '.join(FACTS[fact])}"
     return None
 

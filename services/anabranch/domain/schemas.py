@@ -9,6 +9,7 @@ engine bounds backtracking).
 
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -16,7 +17,7 @@ JSON = Any
 MAX_SCHEMA, MAX_UNROLLED, MAX_VALUES, MAX_DEEP, MAX_CHECKED = 64 * 1024, 2000, 64 * 1024, 150, 256 * 1024
 MAX_WORK, MAX_EXPLAINED = 50_000_000, 500_000
 """Values of the schema times bytes of the answer: some nanoseconds each to check, some microseconds to explain."""
-DATA = {"const", "enum", "default", "examples", "dependentRequired"}
+DATA = {"const", "enum", "default", "example", "examples", "dependentRequired", "discriminator"}
 """Keywords that hold values and no schema."""
 STORES = {"$defs", "definitions"}
 """Keywords whose parts are only there to be referred to."""
@@ -54,6 +55,8 @@ class _Unrolling:
 
     def __init__(self, root: JSON) -> None:
         self._root = root
+        old = isinstance(root, dict) and "draft-04" in str(root.get("$schema"))
+        self._identities = ("$id", "id") if old else ("$id",)
         self.values = self._parts = self._deep = 0
 
     def walk(self, node: JSON, within: tuple[str, ...]) -> None:
@@ -79,13 +82,13 @@ class _Unrolling:
     def _keyword(self, key: str, part: JSON, within: tuple[str, ...], at_root: bool) -> None:
         if key in ("$ref", "$dynamicRef", "$recursiveRef") and isinstance(part, str):
             self._follow(part, within)
-        elif key in ("$id", "id") and not at_root:
+        elif key in self._identities and not at_root:
             raise Unusable(f"the schema has {key!r} inside, which changes what others refer to; leave it out")
         elif key in NAMED and isinstance(part, dict):
             self.walk(list(part.values()), within)
         elif key in DATA:
             self._count(_values_in(part))
-        elif key not in STORES:
+        elif key not in STORES and not key.startswith("x-"):
             self.walk(part, within)
 
     def _follow(self, reference: str, within: tuple[str, ...]) -> None:
@@ -97,7 +100,7 @@ class _Unrolling:
 
     def _resolved(self, reference: str) -> JSON:
         node = self._root
-        for part in reference[2:].split("/"):
+        for part in unquote(reference[2:]).split("/"):
             name = part.replace("~1", "/").replace("~0", "~")
             try:
                 node = node[int(name)] if isinstance(node, list) else node[name]

@@ -53,7 +53,7 @@ UNUSABLE: list[tuple[JSON, str]] = [
     (chain(600), f"unrolls to more than {MAX_DEEP} levels"),
     (nested(200), f"unrolls to more than {MAX_DEEP} levels"),
     ({"items": {"$id": "http://127.0.0.1/x", "$ref": "#/type"}}, "has '$id' inside"),
-    ({"properties": {"n": {"id": "x"}}}, "has 'id' inside"),
+    ({"$schema": "http://json-schema.org/draft-04/schema#", "properties": {"n": {"id": "x"}}}, "has 'id' inside"),
     ({"$ref": "http://127.0.0.1/x"}, "refers to 'http://127.0.0.1/x'"),
     ({"items": {"$ref": "other.json#/x"}}, "refers to 'other.json#/x'"),
     ({"$ref": "#/$defs/n"}, "nothing at '#/$defs/n'"),

@@ -14,11 +14,10 @@ from anabranch_contracts.addresses import (
     ROUTER_QUEUE,
     SUPERVISOR_KEYS,
     SUPERVISOR_QUEUE,
+    agent_of,
     step_key,
     step_queue,
 )
-
-STEP_PREFIX = step_key("")
 
 
 @dataclass
@@ -63,8 +62,7 @@ class MemoryBroker:
 
     def route(self, message: Outgoing) -> None:
         """Copy a message to the queues bound to its key."""
-        if message.routing_key.startswith(STEP_PREFIX):
-            agent = message.routing_key[len(STEP_PREFIX) :]
+        if (agent := agent_of(message.routing_key)) is not None:
             self.queue(step_queue(agent), [message.routing_key])
         names = [n for pattern, bound in self.bindings.items() if matches(pattern, message.routing_key) for n in bound]
         for name in dict.fromkeys(names):

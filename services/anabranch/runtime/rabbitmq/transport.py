@@ -28,12 +28,12 @@ from anabranch_contracts.addresses import (
     SIGNALS,
     SUPERVISOR_KEYS,
     SUPERVISOR_QUEUE,
+    agent_of,
     step_key,
     step_queue,
 )
 
 IN_FLIGHT = 256
-STEP_PREFIX = step_key("")
 PERSISTENT = 2
 BROKEN = (AMQPError, OSError, TimeoutError, RuntimeError)
 log = structlog.get_logger(__name__)
@@ -138,9 +138,9 @@ class RabbitTransport:
     async def _house(self, messages: Sequence[Outgoing]) -> None:
         """Declare the queues of steps that were returned, and publish those again (under new ids)."""
         for message in messages:
-            if not message.routing_key.startswith(STEP_PREFIX):
+            agent = agent_of(message.routing_key)
+            if agent is None:
                 raise Unavailable(f"RabbitMQ: no queue is bound for {message.routing_key}; restart the services")
-            agent = message.routing_key[len(STEP_PREFIX) :]
             self._declared.discard(agent)
             await self.declare_steps([agent])
             await self._guarded(self._send(message, message_id=str(uuid7())))
