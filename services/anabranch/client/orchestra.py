@@ -15,7 +15,7 @@ from anabranch.client.results import OrchestraResult
 from anabranch.client.session import Session
 from anabranch.domain.intake import check
 from anabranch.runtime.settings import Settings, load
-from anabranch_contracts.config import RunConfig
+from anabranch_contracts.config import parse_config
 from anabranch_contracts.errors import AnabranchError, InvalidTopology
 from anabranch_contracts.notation import parse_topology
 from anabranch_contracts.rules import PYTHON
@@ -31,8 +31,9 @@ Config = ExecutionConfig | dict[str, JSON] | None
 def checked(topology: Topology | dict[str, JSON], config: Config = None) -> Topology:
     """The canonical topology; raises `InvalidTopology` with every reason."""
     parsed, errors = parse_topology(topology)
-    if parsed is not None:
-        run = RunConfig.model_validate(_wire(config))
+    run, unfit = parse_config(_wire(config))
+    errors = [*errors, *unfit]
+    if parsed is not None and run is not None:
         errors = check(parsed, run)
     if errors or parsed is None:
         raise InvalidTopology(errors)
