@@ -73,12 +73,12 @@ def seconds(facts: JSON) -> Iterator[dict[str, JSON]]:
             yield from seconds(value)
 
 
-def test_no_step_outlasts_its_run_and_nothing_takes_no_time(played: Played) -> None:
+def test_no_step_outlasts_its_run_and_nothing_takes_less_than_no_time(played: Played) -> None:
     runs = list(seconds(played))
     assert len(runs) > len(EXAMPLES)
     for run in runs:
         took = [s for s in run["steps"].values() if s is not None]
-        assert all(0 < s < run["total_duration"] for s in took) and run["convergence_wait_time"] >= 0
+        assert all(0 <= s <= run["total_duration"] for s in took) and run["convergence_wait_time"] >= 0
 
 
 def test_the_wait_for_convergence_is_the_wait_for_the_slowest(played: Played) -> None:
