@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 JSON = Any
 
@@ -29,13 +29,29 @@ class RunRequested(Message):
 
 
 def _within(most: int, kind: type[int] | type[float]) -> Callable[[JSON], JSON]:
-    """A number brought within bounds, and to its kind: no result is lost because its worker cannot count."""
+    """A number brought within bounds, and to its kind: no result is lost because its worker cannot count.
+
+    What is no number is None.
+    """
 
     def bring(value: JSON) -> JSON:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return kind(max(0, min(value, most))) if number and value == value else None if number else value
+        try:
+            number = float(value) if isinstance(value, str) else value
+        except ValueError:
+            return None
+        if isinstance(number, bool) or not isinstance(number, int | float) or number != number:
+            return None
+        return kind(max(0, min(number, most)))
 
     return bring
+
+
+def _object(value: JSON) -> JSON:
+    return value if isinstance(value, dict | Usage) else None
+
+
+def _cut(most: int) -> Callable[[str], str]:
+    return lambda text: text[:most]
 
 
 class Usage(Message):
@@ -62,15 +78,15 @@ class StepCompleted(StepReference):
     started_at: str | None = None
     finished_at: str | None = None
     worker: str | None = None
-    usage: Usage | None = None
+    usage: Annotated[Usage | None, BeforeValidator(_object)] = None
 
 
 class StepError(Message):
     """Why an attempt failed; `retry_after` in seconds."""
 
     kind: Literal["transient", "rate_limit", "recoverable", "terminal", "poison"]
-    type: str
-    message: str
+    type: Annotated[str, AfterValidator(_cut(200))]
+    message: Annotated[str, AfterValidator(_cut(10_000))]
     retry_after: float | None = Field(default=None, ge=0)
 
 
@@ -81,7 +97,7 @@ class StepFailed(StepReference):
     started_at: str | None = None
     finished_at: str | None = None
     worker: str | None = None
-    usage: Usage | None = None
+    usage: Annotated[Usage | None, BeforeValidator(_object)] = None
 
 
 class StepRequested(StepReference):

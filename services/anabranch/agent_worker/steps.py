@@ -11,6 +11,7 @@ from anabranch.agents.invoke import Answer
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery, Outgoing
 from anabranch.runtime.reading import MAX_BYTES, MAX_DEPTH, Unreadable, deeper_than
+from anabranch.runtime.tracing import carried
 from anabranch_contracts.messages import StepError, StepRequested, Usage
 
 JSON = Any
@@ -98,6 +99,6 @@ def result_message(step: StepRequested, outcome: Outcome, worker: str, began: da
         "worker": worker,
         **outcome.fields,
     }
-    trace = {name: value for name, value in delivery.headers.items() if name in ("traceparent", "tracestate")}
+    trace = carried(delivery.headers)
     kind = f"Step{outcome.status.title()}"
     return Outgoing(f"step.{outcome.status}", orjson.dumps(body), uuid7(), kind, str(step.run_id), headers=trace)

@@ -25,6 +25,7 @@ class RunHandle:
         self.outcome = outcome
         self.uses: set[asyncio.Future[Any]] = {asyncio.ensure_future(self._final())}
         (self._result,) = self.uses
+        self._result.add_done_callback(_seen)
 
     async def _final(self) -> OrchestraResult:
         body = await self.outcome
@@ -136,6 +137,12 @@ class RunHandle:
             raise
         close_after(forked, stack)
         return forked
+
+
+def _seen(result: "asyncio.Future[Any]") -> None:
+    """Why there is no outcome is told to who asks for it; nobody else need hear of it."""
+    if not result.cancelled():
+        result.exception()
 
 
 _closers: set["asyncio.Task[None]"] = set()

@@ -63,7 +63,7 @@ class Session:
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await task
-        for waiter in self._answers.values():
+        for waiter in [*self._answers.values(), *self._outcomes.values()]:
             _tell(waiter, Unavailable("the session was closed before the answer came; ask again"))
 
     async def _listen(self, inbox: Inbox) -> None:

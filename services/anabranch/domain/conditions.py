@@ -31,6 +31,12 @@ _KEY = re.compile(r"(?<![\w.])(run|branch)\s*\.\s*(\w+)")
 TYPES = {
     *("bool", "bytes", "double", "duration", "int", "list", "map", "null_type", "string", "timestamp", "type", "uint")
 }
+FUNCTIONS = (
+    *("size", "contains", "startsWith", "endsWith", "matches"),
+    *("int", "uint", "double", "string", "bytes", "type", "dyn", "timestamp", "duration"),
+    *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfYear", "getDayOfWeek"),
+    *("getHours", "getMinutes", "getSeconds", "getMilliseconds"),
+)
 FACTS = {
     "run": ("id", "total_steps", "branch_count", "parallel_branches", "tokens", "cost"),
     "branch": ("id", "type", "agent", "steps"),
@@ -60,6 +66,9 @@ def wrong_with(expression: str) -> str | None:
         return "conditions need the package common-expression-language; install it where the services run"
     except Exception as error:  # whatever the parser raises is the author's to mend
         return f"is no CEL expression: {' '.join(str(error).split())[:300]}"
+    strange = sorted(f for f in program.functions() if f not in FUNCTIONS and f[0] not in "_!@-")
+    if strange:
+        return f"calls {strange[0][:80]!r}, which is not there; known are {', '.join(FUNCTIONS)}"
     return _misspelt(code, set(program.variables()))
 
 

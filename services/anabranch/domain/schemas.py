@@ -17,6 +17,7 @@ JSON = Any
 MAX_SCHEMA, MAX_UNROLLED, MAX_VALUES, MAX_DEEP, MAX_CHECKED = 64 * 1024, 2000, 64 * 1024, 150, 256 * 1024
 MAX_WORK, MAX_EXPLAINED = 50_000_000, 500_000
 """Values of the schema times bytes of the answer: some nanoseconds each to check, some microseconds to explain."""
+MAX_BACKTRACKING = 10_000  # of one match of a pattern
 DATA = {"const", "enum", "default", "example", "examples", "dependentRequired", "discriminator"}
 """Keywords that hold values and no schema."""
 STORES = {"$defs", "definitions"}
@@ -45,7 +46,8 @@ def _validator(text: bytes) -> tuple[Any, int]:
     unrolling = _Unrolling(schema)
     unrolling.walk(schema, ())
     try:
-        return jsonschema_rs.validator_for(schema, offline=True), unrolling.values
+        patterns = jsonschema_rs.FancyRegexOptions(backtrack_limit=MAX_BACKTRACKING)
+        return jsonschema_rs.validator_for(schema, offline=True, pattern_options=patterns), unrolling.values
     except Exception as error:  # a schema that is none, or refers to what is not in it
         raise Unusable(f"the schema cannot be used: {' '.join(str(error).split())[:300]}") from None
 

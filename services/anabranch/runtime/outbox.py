@@ -14,6 +14,7 @@ from anabranch.domain.recorded import Recorded, Row
 from anabranch.domain.state import RunState
 from anabranch.runtime.ports import Delivery, Outgoing, Snapshot
 from anabranch.runtime.reading import Inbound
+from anabranch.runtime.tracing import carried
 
 MOST_BYTES = 15 * 1024 * 1024  # a broker takes 16 MiB by default
 NewId = Callable[[], UUID]
@@ -98,8 +99,4 @@ def stops(batch: Batch) -> list[bytes]:
 
 def traces(inbound: Sequence[Inbound]) -> dict[UUID, Mapping[str, str]]:
     """W3C trace context by message, carried on to whatever the message causes."""
-    return {
-        one.message_id: {"traceparent": str(one.delivery.headers["traceparent"])}
-        for one in inbound
-        if "traceparent" in one.delivery.headers
-    }
+    return {one.message_id: trace for one in inbound if (trace := carried(one.delivery.headers))}

@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from anabranch.runtime.ports import Outgoing, Unavailable
+from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
-from anabranch_contracts.addresses import ROUTER_QUEUE
+from anabranch_contracts.addresses import PARKED_QUEUE, ROUTER_QUEUE
 
 
 def message() -> Outgoing:
@@ -141,3 +141,24 @@ async def test_nobody_there_is_said_in_one_line() -> None:
     transport = RabbitTransport("amqp://guest:guest@127.0.0.1:1/")
     with pytest.raises(Unavailable, match="RabbitMQ cannot be reached"):
         await transport.connect()
+
+
+async def test_a_reply_queue_that_refuses_keeps_nobody_from_going_on(amqp_url: str) -> None:
+    transport = RabbitTransport(amqp_url)
+    await transport.connect()
+    full = {"x-max-length": 0, "x-overflow": "reject-publish"}
+    await transport._raw().queue_declare("full", arguments=full, exclusive=True)
+    reply = Outgoing("run.completed", b"{}", uuid4(), "RunCompleted", reply_to_queue="full", mandatory=False)
+    await transport.publish([reply, message()])
+    assert transport.healthy()
+    await transport.close()
+
+
+async def test_headers_that_fill_a_frame_are_parked_without_them(amqp_url: str) -> None:
+    transport = RabbitTransport(amqp_url)
+    await transport.connect()
+    headers = {"traceparent": "x" * 130_000, "small": "kept", "table": {"a": 1}}
+    await transport.park(Delivery("run.cancel", b"{}", str(uuid4()), headers=headers), "reason " * 1000)
+    (parked,) = await (await transport.consume([PARKED_QUEUE], 1)).take(1)
+    assert parked.headers.keys() == {"small", "reason", "routing-key"} and transport.healthy()
+    await transport.close()

@@ -122,7 +122,6 @@ def test_what_is_too_large_to_go_through_is_left_out_of_what_they_see(large: JSO
 NO_BOOLEAN = ["1", "'true'", "[true]", "null", "context"]
 UNKNOWN = [
     "context.a.b.c == 1",
-    "f(run) == 1",
     "1 / 0 == 1",
     "'a' < 1",
 ]
@@ -157,6 +156,8 @@ GUARDED = [
     ("[nobody].exists(x, x.knows == y)", "asks about 'nobody'"),
     ("run.nothing > 1 || has(context.run.nothing)", "asks about run.nothing; known of run are id, total_steps"),
     ("branch . nothing == ''", "asks about branch.nothing"),
+    ("f(run) == 1", "calls 'f', which is not there; known are size, contains"),
+    ("context.say.lowerAscii().contains('delete')", "calls 'lowerAscii'"),
     ("", "is no CEL expression"),
     ("run.total_steps <", "is no CEL expression"),
     ("lambda ctx: True", "is no CEL expression"),

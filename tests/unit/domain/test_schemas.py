@@ -156,3 +156,11 @@ def test_why_an_answer_does_not_fit_is_said_where_that_costs_little() -> None:
     assert mismatch([1] * 1000, choices_of(1900)) == "does not fit its schema"
     assert "is not valid under any of the schemas" in (mismatch([1] * 10, choices_of(1900)) or "")
     assert mismatch([2] * 1000, choices_of(1900)) is None
+
+
+@pytest.mark.timeout(20)
+def test_a_pattern_keeps_nobody_busy() -> None:
+    """Where nothing bounds the backtracking of one match, so many of them take minutes."""
+    schema = {"items": {"if": {"pattern": r"(a*)*\1b"}, "then": {}, "else": {}}}
+    texts = [f"{'a' * 28}c{i}" for i in range(5000)]
+    assert mismatch(texts, schema) is None or "does not fit" in str(mismatch(texts, schema))

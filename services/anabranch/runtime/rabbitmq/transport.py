@@ -6,7 +6,7 @@ service connects anew. So there are no zombies, and no delivery of an old connec
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +15,7 @@ import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq import spec
 from aiormq.abc import AbstractChannel as RawChannel
-from aiormq.exceptions import AMQPError, PublishError
+from aiormq.exceptions import AMQPError, DeliveryError, PublishError
 
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
@@ -35,6 +35,7 @@ from anabranch_contracts.addresses import (
 
 IN_FLIGHT = 256
 PERSISTENT = 2
+MOST_HEADERS, LONGEST_HEADER = 50, 1000
 BROKEN = (AMQPError, OSError, TimeoutError, RuntimeError)
 log = structlog.get_logger(__name__)
 
@@ -146,7 +147,15 @@ class RabbitTransport:
             await self._guarded(self._send(message, message_id=str(uuid7())))
 
     async def _publish_one(self, message: Outgoing) -> None:
-        await self._guarded(self._send(message, str(message.message_id)))
+        sending = self._send(message, str(message.message_id))
+        await self._guarded(sending if message.reply_to_queue is None else self._offer(sending, message))
+
+    async def _offer(self, sending: Any, reply: Outgoing) -> None:
+        """A reply that its queue refuses is dropped like one to a queue that is gone: nobody else waits for it."""
+        try:
+            await sending
+        except DeliveryError as refusal:
+            log.warning("reply refused", queue=reply.reply_to_queue, type=reply.type, error=str(refusal))
 
     async def _guarded(self, sending: Any) -> None:
         """Every doubt about the outcome is `Unavailable`: publish again."""
@@ -185,7 +194,7 @@ class RabbitTransport:
         )
 
     async def park(self, delivery: Delivery, reason: str) -> None:
-        headers = {**delivery.headers, "reason": reason[:4000], "routing-key": delivery.routing_key}
+        headers = {**_small(delivery.headers), "reason": reason[:4000], "routing-key": delivery.routing_key}
         properties = spec.Basic.Properties(
             content_type="application/json",
             delivery_mode=PERSISTENT,
@@ -225,6 +234,12 @@ class RabbitTransport:
                 async with asyncio.timeout(5):
                     await self._connection.close()
         self._lost()
+
+
+def _small(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """What of foreign headers can be kept beside a reason: all of them must fit into one frame."""
+    kept = {name: value for name, value in headers.items() if isinstance(value, str | bool | int | float)}
+    return {name: value for name, value in list(kept.items())[:MOST_HEADERS] if len(str(value)) <= LONGEST_HEADER}
 
 
 def _raise_first(outcomes: Sequence[Any]) -> None:
