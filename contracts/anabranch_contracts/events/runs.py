@@ -79,20 +79,28 @@ class CheckpointCreated:
 
 @dataclass(frozen=True, slots=True)
 class RuleApplied:
-    """A rule's verdict other than allow; `rule` is its place in the topology's list."""
+    """A rule's verdict other than allow; `rule` is its place in the topology's list.
+
+    `local`: it is about the branch and its step, so it has spoken for this branch alone.
+    """
 
     rule: int
     type: str
     action: str
     reason: str
     branch_id: str | None = None
+    local: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RuleLifted:
-    """The condition of a rule that paused or told a person is false again: it may speak once more."""
+    """The condition of a rule that paused or told a person is false again: it may speak once more.
+
+    `branch_id`: for this branch, where it is about the branch and its step.
+    """
 
     rule: int
+    branch_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

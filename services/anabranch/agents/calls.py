@@ -56,7 +56,7 @@ class Calls:
             if known["print"] != mark:
                 raise NondeterministicAgent(
                     f"call {self._made}, to {', '.join(who[:5])}, is another than the agent made when it ran before; "
-                    "make calls, and their order, depend only on the request, the context and earlier results"
+                    "what differs from run to run (a model's words, the time) belongs into an agent that is called"
                 )
             return known["value"]
         self.waiting = {"next_action": "call", "number": self._made, "print": mark, **body}

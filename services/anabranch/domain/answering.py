@@ -94,9 +94,9 @@ def _as_content(turn: Turn, branch: Branch, value: JSON) -> None:
 
 def _rule_on_fork(turn: Turn, fork: Fork, what: str) -> None:
     match what:
-        case "retry":
+        case "retry" if fork.lost:
             try_again(turn, fork)
-        case "skip":
+        case "retry" | "skip":  # where nothing can be tried again, there is what there is
             turn.record(ForkWaived(fork.id, "person"))
         case _:
             fail(turn, fork, {**insufficient(fork), "type": "Aborted"})

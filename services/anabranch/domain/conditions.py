@@ -84,6 +84,11 @@ def _misspelt(code: str, names: set[str]) -> str | None:
     return None
 
 
+def about_branch(expression: str) -> bool:
+    """Whether the condition asks about more than the run; of a Python condition nobody knows."""
+    return expression.startswith(PYTHON) or not FACTS.keys() & set(_compiled(expression).variables()) <= {"run"}
+
+
 def known(expression: str) -> bool:
     """Whether the condition can be asked in this process."""
     return not expression.startswith(PYTHON) or expression in PYTHON_CONDITIONS

@@ -41,7 +41,7 @@ class Router:
     def stale(self, state: RunState, message: Input) -> bool:
         match message:
             case intake.Request():
-                return not is_new(state)
+                return not is_new(state) and intake.awaited(state, message.reply_to, message.reply_correlation)
             case m.StepCompleted():
                 return not is_new(state) and not routing.expects(state, message)
             case _:
@@ -70,7 +70,9 @@ class Supervisor:
         match message:
             case m.StepFailed():
                 return not is_new(state) and not routing.expects(state, message)
-            case forking.Fork() | m.UserInputProvided() | m.CheckpointRun():
+            case forking.Fork():
+                return not is_new(state) and intake.awaited(state, message.reply_to, message.reply_correlation)
+            case m.UserInputProvided() | m.CheckpointRun():
                 return not is_new(state)
             case m.CancelRun() | m.PauseRun() | m.ResumeRun():
                 return not is_new(state)  # the same command again could undo what another did since

@@ -8,6 +8,7 @@ there is.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid5
@@ -104,7 +105,15 @@ def fork(turn: Turn, asked: Fork) -> None:
         )
     )
     for recorded in rest:
-        turn.record(recorded.event)
+        turn.record(_anew(recorded, turn.now))
+
+
+def _anew(recorded: Recorded, now: datetime) -> e.Event:
+    """The event as it is recorded now: a person has as long to answer as in the other run."""
+    event = recorded.event
+    if not isinstance(event, e.UserInputRequested) or event.expires_at is None:
+        return event
+    return replace(event, expires_at=(now + (datetime.fromisoformat(event.expires_at) - recorded.at)).isoformat())
 
 
 def _rest_of_turn(events: Sequence[Recorded], version: int) -> Sequence[Recorded]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from anabranch.domain.conditions import wrong_with
 from anabranch.domain.graph import START, Graph
-from anabranch.domain.state import ROOT
+from anabranch.domain.state import ROOT, RunState
 from anabranch.domain.stepping import too_many_branches
 from anabranch.domain.turn import Refused, Turn
 from anabranch_contracts.config import RunConfig, parse_config
@@ -45,9 +45,14 @@ def known(turn: Turn, request: Request) -> None:
     await_outcome(turn, request.reply_to, request.reply_correlation)
 
 
+def awaited(state: RunState, reply_to: str | None, correlation: str | None) -> bool:
+    """Whether the outcome is to be told there already, or to nobody."""
+    return reply_to is None or (reply_to, correlation) in state.replies
+
+
 def await_outcome(turn: Turn, reply_to: str | None, correlation: str | None) -> None:
     """Have the outcome told to one more who asked."""
-    if reply_to is not None and (turn.state.terminal or (reply_to, correlation) not in turn.state.replies):
+    if reply_to is not None and (turn.state.terminal or not awaited(turn.state, reply_to, correlation)):
         turn.record(OutcomeAwaited(reply_to, correlation))
 
 

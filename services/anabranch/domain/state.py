@@ -58,7 +58,8 @@ class Branch:
     """One thread of control: at `agent`, in fork `fork_id`, placed at `order` in the tree.
 
     It waits on a fork, for a user request, or for admission (then `request` is what its next step gets). `turns`
-    counts moves by conversation, `passes` are rules that have held its next step and hold it no more; `origin`
+    counts moves by conversation, `passes` are rules that have held its next step and hold it no more, `spoken` those
+    about it that have spoken and whose condition has held since; `origin`
     (agent, request) is kept where it may have to be tried again. `homes` of an orphan are the nodes at which somebody
     would have waited for it.
     """
@@ -85,6 +86,7 @@ class Branch:
     origin: tuple[str, JSON] | None = None
     homes: list[str] | None = None
     passes: list[int] = field(default_factory=list)
+    spoken: list[int] = field(default_factory=list)
     error: JSON = None
     result_version: int | None = None
     finished_at: str | None = None

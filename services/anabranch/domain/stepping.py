@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from anabranch.domain.conditions import facts_of, holds, known
+from anabranch.domain.conditions import about_branch, facts_of, holds, known
 from anabranch.domain.rules import COST_UNIT, Condition, least
 from anabranch.domain.state import Branch, RunState
 from anabranch.domain.turn import Turn
@@ -72,10 +72,13 @@ def over_budget(turn: Turn) -> bool:
 
 
 def too_many_branches(turn: Turn, more: int) -> bool:
-    """End a run that would have more branches than it may; without a rule, than it may take steps."""
-    most = least(turn.state.graph.rules.branches, turn.state.config["max_steps"])
-    if most is not None and turn.state.branch_count + more > most:
-        end_by_rule(turn, "MaxBranchesRule", f"the run would have more than max_branches = {most:g}", most)
+    """End a run that would have more branches than it may, or than it may take steps."""
+    wanted, most = turn.state.branch_count + more, turn.state.graph.rules.branches
+    steps = turn.state.config["max_steps"]
+    if most is not None and wanted > most:
+        end_by_rule(turn, "MaxBranchesRule", f"the run would have more than max_branches = {most}", most)
+    elif wanted > steps:
+        end_by_rule(turn, "MaxStepsRule", f"the run would have {wanted} branches, more than max_steps = {steps}", steps)
     return turn.state.terminal
 
 
@@ -95,21 +98,23 @@ def _permitted(turn: Turn, branch: Branch, agent: str, number: int, request: JSO
 def _obeyed(turn: Turn, branch: Branch, rule: Condition, agent: str, request: JSON, true: bool) -> bool:
     """Carry a verdict out; whether the step may start in spite of it.
 
-    `pause` and `notify_user` speak when their condition becomes true, and again after it has been false.
+    `pause` and `notify_user` speak when their condition becomes true, and again after it has been false: for each
+    branch and what it begets, where the condition is about branch, step or context, else for the run.
     """
-    reason, applied = f"{rule.action} at {agent}: {rule.expression[:500]}", turn.state.applied
+    reason, local = f"{rule.action} at {agent}: {rule.expression[:500]}", about_branch(rule.expression)
+    applied = branch.spoken if local else turn.state.applied
     if not true and rule.place in applied:
-        turn.record(RuleLifted(rule.place))
+        turn.record(RuleLifted(rule.place, branch.id if local else None))
     match rule.action:
         case "allow" if not true:
             _end_by_condition(turn, branch, rule, f"not allowed {reason[6:]}")
         case "block" | "terminate" if true:
             _end_by_condition(turn, branch, rule, reason)
         case "pause" if true and rule.place not in applied and rule.place not in branch.passes:
-            turn.record(RuleApplied(rule.place, "ConditionalRule", rule.action, reason, branch.id))
+            turn.record(RuleApplied(rule.place, "ConditionalRule", rule.action, reason, branch.id, local))
             _hold(turn, branch, agent, request, reason)
         case "notify_user" if true and rule.place not in applied:
-            _notify(turn, branch, rule, reason)
+            _notify(turn, branch, rule, reason, local)
             return True
         case _:
             return True
@@ -126,9 +131,9 @@ def _end_by_condition(turn: Turn, branch: Branch, rule: Condition, reason: str) 
     turn.record(RunFailed(rule_error("ConditionalRule", reason)))
 
 
-def _notify(turn: Turn, branch: Branch, rule: Condition, reason: str) -> None:
+def _notify(turn: Turn, branch: Branch, rule: Condition, reason: str, local: bool) -> None:
     """Tell a person; nothing waits for it."""
-    turn.record(RuleApplied(rule.place, "ConditionalRule", rule.action, reason, branch.id))
+    turn.record(RuleApplied(rule.place, "ConditionalRule", rule.action, reason, branch.id, local))
     identity = turn.identity(f"notice/{rule.place}/{branch.id}#{branch.steps + 1}")
     turn.record(UserInputRequested(identity, branch.id, branch.agent, "notice", reason))
 

@@ -19,6 +19,7 @@ import structlog
 from anabranch.domain.deciders import Decider
 from anabranch.domain.evolve import evolve
 from anabranch.domain.forking import Fork
+from anabranch.domain.intake import Request
 from anabranch.domain.projections import draw_rows, forget_touches
 from anabranch.domain.recorded import Recorded
 from anabranch.domain.state import RunState
@@ -177,12 +178,20 @@ class Handler:
             for one in inbound
             if one.delivery.redelivered or self._decider.stale(batch.states[one.run_id], one.message)
         ]
-        return await unit.caused_by(suspects) if suspects else {}
+        caused = await unit.caused_by(suspects) if suspects else {}
+        own = {identity: [e for e in events if self._own(batch, e)] for identity, events in caused.items()}
+        return {identity: events for identity, events in own.items() if events}
+
+    def _own(self, batch: Batch, event: Recorded) -> bool:
+        """Whether the event was decided here: not by another service, nor in the past of another run."""
+        past = batch.states[event.run_id].forked_at_version or 0
+        return event.actor == self._decider.actor and event.version > past
 
     def _decide(self, inbound: list[Inbound], handled: dict[UUID, list[Recorded]], batch: Batch) -> None:
-        seen: set[tuple[UUID, UUID]] = set()
+        seen: set[tuple[UUID, UUID, str | None]] = set()
         for one in inbound:
-            state, identity = batch.states[one.run_id], (one.run_id, one.message_id)
+            to = one.delivery.reply_to if isinstance(one.message, Request | Fork) else None  # another one awaits it too
+            state, identity = batch.states[one.run_id], (one.run_id, one.message_id, to)
             earlier = handled.get(one.message_id)
             if earlier and identity not in seen:
                 batch.again.append((one.run_id, earlier))

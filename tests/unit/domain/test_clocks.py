@@ -1,6 +1,7 @@
 """Semantics 10: clocks stand still while only people are waited for, or the run is paused; other timers do not."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -182,3 +183,15 @@ def test_no_time_is_too_long_for_the_calendar(seconds: float) -> None:
 def test_a_time_is_a_number_of_seconds(seconds: JSON) -> None:
     assert Run(HUB, config={"run_timeout": seconds}).state.status == "rejected"
     assert Run({**HUB, "rules": [f"timeout({seconds})"]}).state.status == "rejected"
+
+
+def test_a_fork_amid_the_decision_that_asks_leaves_the_person_all_the_time() -> None:
+    run = Run({"nodes": ["A"], "edges": []})
+    run.reply("A", ask_user("well?", timeout=60, default="so so"))
+    asking = next(one.version for one in run.events if type(one.event).__name__ == "UserInputRequested")
+    run.now += timedelta(days=1)
+    forked = run.fork(asking - 1)
+    forked.wait(59)
+    assert forked.open
+    forked.wait(2)
+    assert forked.at("A")["request"] == "so so"

@@ -46,17 +46,50 @@ def test_and_is_silent_while_it_stays_so(action: str) -> None:
 
 
 def test_a_step_that_a_rule_has_held_passes_although_others_lifted_the_rule_meanwhile() -> None:
+    """About the run: true again when the held one is asked, and false in between."""
+    run = Run({**HUB, "rules": [rule("run.total_steps > 0 && run.total_steps % 2 == 0", "pause")]})
+    run.reply("H", parallel_invoke(["W", "X", "W", "X"]))
+    assert run.state.paused and len(run.asked) == 1
+    run.resume()
+    assert len(run.asked) == 4 and not run.state.paused
+    assert len(run.of("RunPaused")) == len(run.of("RuleLifted")) == 1 and run.replayed() == run.state
+
+
+def test_what_passed_once_is_no_pass_for_the_steps_after_it() -> None:
     run = Run({**HUB, "rules": [rule("step.agent == 'W'", "pause")]})
     run.reply("H", parallel_invoke(["W", "X"]))
     assert run.state.paused and not run.asked
     run.resume()
     assert sorted(s["agent"] for s in run.asked.values()) == ["W", "X"]
-    assert len(run.of("RunPaused")) == len(run.of("RuleLifted")) == 1 and not run.state.paused
+    assert len(run.of("RunPaused")) == 1 and not run.state.paused
     for agent in "WX":
         run.reply(agent, final_response(agent))
     run.reply("H", invoke_agent("W"))
-    assert run.state.paused, "what passed once is no pass for the steps after it"
-    assert run.replayed() == run.state
+    assert run.state.paused and run.replayed() == run.state
+
+
+@pytest.mark.parametrize("order", [["W", "W", "X", "W"], ["W", "X", "W", "W"], ["X", "W", "W", "W"]])
+def test_a_rule_about_a_step_is_asked_of_each_branch_whatever_their_order(order: list[str]) -> None:
+    run = Run({**HUB, "rules": [rule("step.agent == 'W'", "pause")]})
+    run.reply("H", parallel_invoke(order))
+    for held in (1, 2, 3):
+        assert run.state.paused and len(run.of("RuleApplied")) == held
+        run.resume()
+    assert not run.state.paused and len(run.asked) == 4 and run.replayed() == run.state
+
+
+def test_what_has_been_true_since_before_a_fork_is_not_asked_of_each_child() -> None:
+    run = Run({**HUB, "rules": [rule("context.risky", "pause")]}, context={"risky": True})
+    run.resume()
+    run.reply("H", parallel_invoke(["W"] * 5))
+    assert not run.state.paused and len(run.asked) == 5 and len(run.of("RuleApplied")) == 1
+
+
+def test_another_topologys_rules_have_held_nobody_yet() -> None:
+    run = Run({**TALK, "rules": [rule("step.agent == 'B'", "pause")]})
+    run.reply("A", "so")
+    forked = run.fork(len(run.events), topology={**TALK, "rules": [rule("step.number == 2", "pause")]})
+    assert forked.state.paused and not forked.asked
 
 
 def test_a_step_that_several_rules_hold_passes_each_of_them_once() -> None:

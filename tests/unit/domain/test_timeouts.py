@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from anabranch_contracts.reply_builders import parallel_invoke
+from anabranch_contracts.reply_builders import invoke_agent, parallel_invoke
 from tests.unit.domain.runs import Run
 from tests.unit.domain.test_policies import TWO, reply, split, statuses, worker
 
@@ -108,3 +108,21 @@ def test_a_run_has_as_much_time_as_it_takes_by_default() -> None:
     run = Run({"nodes": ["A"]})
     run.wait(10_000_000)
     assert run.at("A") and not run.state.timers
+
+
+def test_where_nothing_can_be_tried_again_the_fork_goes_on_with_what_there_is() -> None:
+    """Its only child has met others at a node that still waits for somebody outside."""
+    topology = {
+        "nodes": ["S", "H", "O", "W", {"name": "Y", "is_convergence_point": True}],
+        "edges": ["S -> H", "S -> O", "H <-> W", "W -> Y", "O -> Y"],
+    }
+    run = Run(topology, config={"convergence": {"on_insufficient": "proceed"}})
+    run.reply("S", parallel_invoke(["H", "O"]))
+    run.reply("H", parallel_invoke(["W"], convergence={"timeout": 5, "on_timeout": "user"}))
+    run.reply("W", invoke_agent("Y", "w"))
+    run.wait(6)
+    (asked,) = run.open.values()
+    run.cancel("b0.f1.b0.f1.b0")
+    run.answer("retry", asked["request_id"])
+    run.tend()
+    assert run.at("H")["request"][0]["status"] == "cancelled" and run.replayed() == run.state

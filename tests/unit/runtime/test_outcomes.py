@@ -95,3 +95,35 @@ async def test_another_content_under_the_same_name_is_refused(run_id: UUID) -> N
     assert who == f"for {second}" and f"run {run_id} exists" in why
     await house.reply(run_id, "done")
     assert await heard(house, second) == [] and await heard(house, first) == told(first, run_id)
+
+
+@EACH
+@pytest.mark.parametrize("when", ["meanwhile", "after"])
+async def test_the_same_message_from_elsewhere_is_no_repetition(run_id: UUID, when: str) -> None:
+    """The message id is what makes asking safe to repeat; who repeats it may listen elsewhere by now."""
+    house = await House.opened()
+    first, second, source = [await house.transport.declare_reply_queue() for _ in range(3)]
+    if run_id == FORKED:
+        await house.tell("run.requested", REQUEST, source)
+    message_id = uuid4()
+    await asked(house, run_id, first, message_id)
+    if when == "after":
+        await house.reply(run_id, "done")
+    await asked(house, run_id, second, message_id)
+    if when == "meanwhile":
+        await house.reply(run_id, "done")
+    assert await heard(house, first) == told(first, run_id) and await heard(house, second) == told(second, run_id)
+
+
+@pytest.mark.parametrize("of", ["the request", "the source's command"])
+async def test_a_command_is_done_although_its_id_was_used_elsewhere(of: str) -> None:
+    """By another service, or in the past that a fork has copied."""
+    house, used = await House.opened(), uuid4()
+    await house.tell("run.requested", REQUEST, message_id=used if of == "the request" else None)
+    cancelled = RUN
+    if of != "the request":
+        await house.tell("run.pause", {"run_id": RUN}, message_id=used)
+        await house.tell("run.fork", {**FORK, "at": 4})
+        cancelled = FORKED
+    await house.tell("run.cancel", {"run_id": cancelled}, message_id=used)
+    assert house.events(cancelled)[-1] == "RunCancelled"

@@ -14,6 +14,7 @@ def branch_spawned(s: RunState, ev: e.BranchSpawned, at: str) -> None:
     parent = s.branches.get(ev.parent_branch_id) if ev.parent_branch_id else None
     branch.context = dict(parent.context) if parent else {}
     branch.homes = parent.homes if parent else None
+    branch.spoken = list(parent.spoken) if parent else []
     if parent is not None and s.forks[ev.fork_id].inherits:
         branch.memory = {agent: list(messages) for agent, messages in parent.memory.items()}
     enter(s, branch)

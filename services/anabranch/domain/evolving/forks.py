@@ -138,6 +138,7 @@ def converged(s: RunState, ev: e.BranchConverged, at: str) -> None:
         parent = s.forks[ev.fork_id].owner
         branch = Branch(ev.into_branch_id, parent, ev.fork_id, ev.order, ev.node, ev.value, at)
         branch.context = dict(s.branches[parent].context) if parent else {}
+        branch.spoken = list(s.branches[parent].spoken) if parent else []
         enter(s, branch)
     elif ev.continues == "owner":
         _owner_continues(s, ev)

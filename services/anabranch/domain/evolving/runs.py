@@ -58,6 +58,8 @@ def run_forked(s: RunState, ev: e.RunForked, at: str) -> None:
     if ev.topology is not None and ev.topology_hash is not None:
         s.topology, s.topology_hash, s.epoch = ev.topology, ev.topology_hash, s.epoch + 1
         s.applied = {}
+        for branch in s.branches.values():
+            branch.passes, branch.spoken = [], []
     if ev.context is not None:
         s.context = ev.context
     if not s.terminal:
@@ -120,14 +122,22 @@ def checkpoint_created(s: RunState, ev: e.CheckpointCreated, at: str) -> None:
 
 
 def rule_applied(s: RunState, ev: e.RuleApplied, at: str) -> None:
-    if ev.rule >= 0:
+    branch = s.branches[ev.branch_id] if ev.branch_id is not None else None
+    if branch is not None and ev.local:
+        branch.spoken.append(ev.rule)
+    elif ev.rule >= 0:
         s.applied[ev.rule] = None
-    if ev.action == "pause" and ev.branch_id is not None:
-        s.branches[ev.branch_id].passes.append(ev.rule)
+    if branch is not None and ev.action == "pause":
+        branch.passes.append(ev.rule)
 
 
 def rule_lifted(s: RunState, ev: e.RuleLifted, at: str) -> None:
-    s.applied.pop(ev.rule, None)  # the rest of a decision may be recorded under another topology's rules
+    """The rest of a decision may be recorded under another topology's rules: then there is nothing to lift."""
+    spoken = s.branches[ev.branch_id].spoken if ev.branch_id is not None else None
+    if spoken is None:
+        s.applied.pop(ev.rule, None)
+    elif ev.rule in spoken:
+        spoken.remove(ev.rule)
 
 
 def run_completed(s: RunState, ev: e.RunCompleted, at: str) -> None:
