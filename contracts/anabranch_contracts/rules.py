@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Callable
-from hashlib import sha256
-from types import CodeType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from anabranch_contracts.fingerprints import fingerprint
 
 JSON = Any
 PYTHON = "python:"
@@ -95,24 +95,9 @@ class ConditionalRule(Rule):
         if not callable(value):
             return value
         name = f"{PYTHON}{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
-        name = f"{name}:{_content(value)}"
+        name = f"{name}:{fingerprint(value)}"
         PYTHON_CONDITIONS[name] = value
         return name
-
-
-def _content(value: Callable[..., Any]) -> str:
-    """What tells a callable from others of its name, in this process and the next: its code and what it holds."""
-    held = [_shown(cell.cell_contents) for cell in getattr(value, "__closure__", None) or ()]
-    own = [getattr(value, name, None) for name in ("__defaults__", "__kwdefaults__", "__self__")]
-    return sha256(repr((_shown(value), held, own)).encode()).hexdigest()[:12]
-
-
-def _shown(part: object) -> object:
-    """A part of a callable as it is in every process: functions by their code, sets in their order."""
-    part = getattr(part, "__code__", part)
-    if isinstance(part, CodeType):
-        return part.co_code, part.co_names, [_shown(constant) for constant in part.co_consts]
-    return sorted(map(repr, part)) if isinstance(part, set | frozenset) else part
 
 
 RULES: dict[str, type[Rule]] = {cls.__name__: cls for cls in Rule.__subclasses__()}

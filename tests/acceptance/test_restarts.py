@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -25,8 +26,8 @@ from tests.services import data_folder
 JSON = Any
 PACED = "tests.acceptance.paced"
 SLOTS = {"ANABRANCH_CONCURRENCY": "500"}  # held answers are many
-WATCHED = [name for name in EXAMPLES if name != "status"]  # its runs are those of `metrics`, one after the other
-AT_ONCE = [name for name in WATCHED if name not in ("agent_pool", "checkpoints")]  # these need their program to go on
+OWN = ("agent_pool", "checkpoints", "status")  # these need their program to go on; `status` tells of `metrics`' runs
+AT_ONCE = [name for name in EXAMPLES if name not in OWN]
 LONGEST = 7  # answers that one run has
 pytestmark = pytest.mark.timeout(280)
 
@@ -62,7 +63,7 @@ async def test_router_supervisor_and_worker_die_between_any_two_steps(
     lives = Lives()
     with house(database_url, amqp_url, tmp_path, f"{AGENTS},{PACED}") as all_of_it:
         addresses = {"ANABRANCH_AMQP_URL": amqp_url, "ANABRANCH_DATABASE_URL": database_url}
-        program = await start(addresses, *WATCHED)
+        program = await start(addresses, *EXAMPLES)
         while await lives.another(database_url, program.ending):
             await asyncio.to_thread(all_of_it.restart)
             program.signalled(signal.SIGUSR1)
@@ -144,3 +145,30 @@ async def test_a_checkpoint_outlives_the_embedded_engine(folder: Path) -> None:
     said, errors = await saving.ending
     assert saving.process.returncode == -signal.SIGKILL, errors.decode()
     judge(await asyncio.to_thread(output, settings, "-c", RESTORE, *said.decode().split()))
+
+
+POOL = """
+import asyncio, json, sys
+from tests.acceptance import paced
+from tests.acceptance.examples import agent_pool
+
+facts = asyncio.run(agent_pool.execute(run_id=sys.argv[1]))
+print(json.dumps({"agent_pool": {"facts": facts, "promised": agent_pool.PROMISED}}))
+"""
+
+
+async def test_a_pool_dies_with_its_engine_between_any_two_steps(folder: Path) -> None:
+    """Its program asks for the same run again, as one that may be killed does."""
+    settings, run_id = SLOTS | {"ANABRANCH_DATA_DIR": str(folder)}, str(uuid4())
+    lives = Lives()
+    program = await Program.started(settings, "-c", POOL, run_id)
+    try:
+        while await lives.another(await up(folder), program.ending):
+            await program.killed()
+            program = await Program.started(settings, "-c", POOL, run_id)
+        judge(await program.output())
+    finally:
+        await program.killed()
+    assert lives.count >= LONGEST
+    async with EmbeddedPostgres(folder) as url:
+        await audit(url)

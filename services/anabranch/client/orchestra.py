@@ -124,9 +124,13 @@ class Orchestra:
         context: dict[str, JSON] | None = None,
         config: Config = None,
         labels: dict[str, JSON] | None = None,
+        run_id: UUID | str | None = None,
     ) -> OrchestraResult:
-        """Run to the outcome; failures of the run are in the result, not raised."""
-        async with Orchestra.submitted(task, topology, context, config, labels) as handle:
+        """Run to the outcome; failures of the run are in the result, not raised.
+
+        The same `run_id` again is the same run: it makes asking safe to repeat.
+        """
+        async with Orchestra.submitted(task, topology, context, config, labels, run_id) as handle:
             verbosity = config.status.verbosity if isinstance(config, ExecutionConfig) else 0
             watcher = asyncio.create_task(_watch(handle, verbosity)) if verbosity else None
             result = await handle.result()
@@ -143,6 +147,7 @@ class Orchestra:
         context: dict[str, JSON] | None = None,
         config: Config = None,
         labels: dict[str, JSON] | None = None,
+        run_id: UUID | str | None = None,
     ) -> AsyncIterator[RunHandle]:
         """A handle on a run just asked for, its connection open for as long as the context is."""
         settings = load()
@@ -150,7 +155,7 @@ class Orchestra:
         if settings.amqp_url is None:
             need_agents(body)
         async with connected(settings) as session:
-            yield await session.submit(body)
+            yield await session.submit(body, run_id)
 
     @staticmethod
     async def submit(
@@ -159,10 +164,11 @@ class Orchestra:
         context: dict[str, JSON] | None = None,
         config: Config = None,
         labels: dict[str, JSON] | None = None,
+        run_id: UUID | str | None = None,
     ) -> RunHandle:
         """A handle on a run just asked for; its connection closes when the outcome is there."""
         stack = AsyncExitStack()
-        handle = await stack.enter_async_context(Orchestra.submitted(task, topology, context, config, labels))
+        handle = await stack.enter_async_context(Orchestra.submitted(task, topology, context, config, labels, run_id))
         close_after(handle, stack)
         return handle
 

@@ -7,8 +7,8 @@ A pool's work is a run like any other: an agent that hands the requests out fork
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 from anabranch.agent_worker.app import Worker
 from anabranch.agents.calls import values
@@ -19,6 +19,7 @@ from anabranch.client.orchestra import connected, request
 from anabranch.client.session import Session
 from anabranch.runtime.settings import load
 from anabranch_contracts.errors import AnabranchError
+from anabranch_contracts.fingerprints import fingerprint
 from anabranch_contracts.messages import StepRequested
 from anabranch_contracts.reply_builders import final_response, parallel_invoke
 from anabranch_contracts.rules import MaxParallelBranchesRule
@@ -34,16 +35,23 @@ class AgentPool:
         if num_instances < 1:
             raise AnabranchError(f"num_instances is {num_instances}", hint="a pool needs at least one instance")
         called = name or str(getattr(agent_class, "__name__", type(agent_class).__name__))
-        self.name = f"{called} of pool {_digest(agent_class, num_instances, arguments)}"
+        home = getattr(agent_class, "__qualname__", agent_class)
+        self.name = f"{called} of pool {fingerprint(home, num_instances, arguments)}"
         is_class = isinstance(agent_class, type)
         self.instances = [agent_class(**arguments) if is_class else agent_class for _ in range(num_instances)]
 
-    async def execute_parallel(self, requests: list[JSON], return_exceptions: bool = False) -> list[JSON]:
-        """The answers in the order of the requests; raises `InvocationFailed`, unless failures are wanted there."""
+    async def execute_parallel(
+        self, requests: list[JSON], return_exceptions: bool = False, run_id: UUID | str | None = None
+    ) -> list[JSON]:
+        """The answers in the order of the requests; raises `InvocationFailed`, unless failures are wanted there.
+
+        The same `run_id` again, after a crash say, goes on with the same work; what was answered is not asked again.
+        """
         if not requests:
             return []
         async with connected(load()) as session, self._serving(session):
-            handle = await session.submit(request({"requests": list(requests)}, self._topology(), None, None, None))
+            body = request({"requests": list(requests)}, self._topology(), None, None, None)
+            handle = await session.submit(body, run_id)
             result = await handle.result()
         if not result.success:
             reason = (result.error or {}).get("message")
@@ -91,11 +99,6 @@ class AgentPool:
             return final_response(request)
         calls = [{"agent": self.name, "request": one} for one in request["requests"]]
         return parallel_invoke(invocations=calls, convergence={"on_insufficient": "proceed"})
-
-
-def _digest(*identity: Any) -> str:
-    """What tells this pool's steps from those of other pools, and of agents, of the same name."""
-    return sha256(repr(identity).encode()).hexdigest()[:8]
 
 
 def _lending(free: "asyncio.Queue[Agent]") -> Any:

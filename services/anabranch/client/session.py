@@ -38,7 +38,7 @@ class Session:
         self.closed = False
         self._transport = transport
         self._outcomes: dict[str, asyncio.Future[dict[str, JSON]]] = {}
-        self._unseen: set[str] = set()
+        self._unseen: dict[str, asyncio.Future[dict[str, JSON]]] = {}
         self._answers: dict[str, asyncio.Future[dict[str, JSON]]] = {}
         self._queue = ""
         self._inbox: Inbox | None = None
@@ -77,7 +77,7 @@ class Session:
 
     def _hand_over(self, correlation: str, body: dict[str, JSON]) -> None:
         if "accepted" not in body:
-            self._unseen.discard(correlation)
+            self._unseen.pop(body["run_id"], None)
             _tell(self._outcomes.pop(correlation, None), body)
         elif correlation in self._answers:
             _tell(self._answers[correlation], body)
@@ -99,13 +99,13 @@ class Session:
         if self._failure is not None:
             raise self._failure
 
-    async def submit(self, request: dict[str, JSON]) -> RunHandle:
-        """Publish the request; its `run_id` (made here if absent) makes it safe to repeat."""
-        run_id = str(request.get("run_id") or uuid7())
-        outcome = self._outcomes.setdefault(run_id, asyncio.get_running_loop().create_future())
-        self._unseen.add(run_id)
-        await self._send("run.requested", {**request, "run_id": run_id}, "RunRequested", run_id)
-        return RunHandle(UUID(run_id), self, outcome)
+    async def submit(self, request: dict[str, JSON], run_id: UUID | str | None = None) -> RunHandle:
+        """Publish the request; `run_id` (made here if absent) makes it safe to repeat."""
+        run, correlation = str(run_id or uuid7()), str(uuid7())
+        outcome = self._outcomes[correlation] = asyncio.get_running_loop().create_future()
+        self._unseen[run] = outcome
+        await self._send("run.requested", {**request, "run_id": run}, "RunRequested", correlation)
+        return RunHandle(UUID(run), self, outcome)
 
     async def command(
         self, key: str, body: dict[str, JSON], correlation: str | None = None, identity: UUID | None = None
@@ -127,13 +127,11 @@ class Session:
         """A command goes another way than the request and could overtake it; that is only asked once."""
         from anabranch.client import queries
 
-        if self.database is None or run_id not in self._unseen:
+        outcome = self._unseen.pop(run_id, None)
+        if self.database is None or outcome is None:
             return
-        outcome = self._outcomes.get(run_id)
-        while outcome is not None and await queries.run(self.database, UUID(run_id)) is None:
-            if (await asyncio.wait({outcome}, timeout=POLL_SECONDS))[0]:
-                break
-        self._unseen.discard(run_id)
+        while not outcome.done() and await queries.run(self.database, UUID(run_id)) is None:
+            await asyncio.wait({outcome}, timeout=POLL_SECONDS)
 
     @contextmanager
     def _awaiting_answer(self, correlation: str) -> "Iterator[asyncio.Future[dict[str, JSON]]]":
@@ -145,12 +143,12 @@ class Session:
 
     async def fork(self, body: dict[str, JSON]) -> RunHandle:
         """Start a run from another's past; raises `CommandRefused`."""
-        run_id = str(body.get("new_run_id") or uuid7())
-        outcome = self._outcomes[run_id] = asyncio.get_running_loop().create_future()
+        run_id, correlation = str(body.get("new_run_id") or uuid7()), str(uuid7())
+        outcome = self._outcomes[correlation] = asyncio.get_running_loop().create_future()
         try:
-            await self.command("run.fork", {**body, "new_run_id": run_id}, run_id)
+            await self.command("run.fork", {**body, "new_run_id": run_id}, correlation)
         except CommandRefused:
-            self._outcomes.pop(run_id, None)
+            self._outcomes.pop(correlation, None)
             raise
         return RunHandle(UUID(run_id), self, outcome)
 

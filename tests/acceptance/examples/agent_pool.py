@@ -19,6 +19,10 @@ class Worker:
 
 
 async def main():
+    return await execute()
+
+
+async def execute(**more):
     requests = list(range(6))
     # Create pool for parallel execution
     pool = AgentPool(
@@ -27,7 +31,7 @@ async def main():
     )
 
     # Pool handles concurrent requests
-    results = await pool.execute_parallel(requests)
+    results = await pool.execute_parallel(requests, **more)
     return {"results": results, "instances": len(pool.instances), "no more than five": Worker.most <= 5}
 
 
