@@ -14,6 +14,7 @@ from tests.services import data_folder
 JSON = Any
 Played = dict[str, dict[str, JSON]]
 PLAY = ("-m", "tests.acceptance.examples")
+FORKED = "from the checkpoint"  # the fork of a run in checkpoints.py
 FAST, SLOW = 0.1, 0.6  # seconds that the branches of metrics.py take
 TASK = 0.2  # seconds that each of the three tasks of parallel_execution.py takes
 pytestmark = pytest.mark.timeout(180)
@@ -65,20 +66,20 @@ def test_both_ways_promise_the_same_but_for_what_cannot_cross_a_wire(embedded: P
 
 
 def seconds(facts: JSON) -> Iterator[dict[str, JSON]]:
-    """The times of all runs that were told."""
+    """The times of all runs that were told, but for forks: their time begins after steps that they have copied."""
     for key, value in facts.items() if isinstance(facts, dict) else ():
         if key == TIMES:
             yield value
-        else:
+        elif key != FORKED:
             yield from seconds(value)
 
 
-def test_no_step_outlasts_its_run_and_nothing_takes_less_than_no_time(played: Played) -> None:
+def test_no_step_outlasts_its_run_and_nothing_takes_no_time(played: Played) -> None:
     runs = list(seconds(played))
     assert len(runs) > len(EXAMPLES)
     for run in runs:
         took = [s for s in run["steps"].values() if s is not None]
-        assert all(0 <= s <= run["total_duration"] for s in took) and run["convergence_wait_time"] >= 0
+        assert all(0 < s < run["total_duration"] for s in took) and run["convergence_wait_time"] >= 0
 
 
 def test_the_wait_for_convergence_is_the_wait_for_the_slowest(played: Played) -> None:

@@ -6,6 +6,9 @@ from uuid import uuid4
 import pytest
 
 from anabranch import Orchestra, ask_user, register
+from anabranch.client.embedded import Engine
+from anabranch.runtime.postgres.embedded import EmbeddedError
+from anabranch.runtime.settings import load
 from anabranch_contracts.errors import AnabranchError
 from tests.services import data_folder
 
@@ -41,3 +44,13 @@ async def test_a_run_is_taken_hold_of_by_its_id(monkeypatch: pytest.MonkeyPatch)
         assert (await (await Orchestra.attach(str(asking.run_id))).result()).final_response == "so so"
         with pytest.raises(AnabranchError, match="is not known"):
             await Orchestra.attach(uuid4())
+
+
+async def test_a_database_has_one_engine_at_a_time(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one would take up what the first has in hand."""
+    monkeypatch.setenv("ANABRANCH_DATABASE_URL", database_url)
+    async with Engine(load()):
+        with pytest.raises(EmbeddedError, match="another engine works on this database"):
+            await Engine(load()).__aenter__()
+    async with Engine(load()):
+        pass

@@ -19,9 +19,9 @@ from anabranch.client import mailbox
 from anabranch.client.session import Session
 from anabranch.router import app as router
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
-from anabranch.runtime.postgres.embedded import EmbeddedPostgres
+from anabranch.runtime.postgres.embedded import EmbeddedError, EmbeddedPostgres
 from anabranch.runtime.postgres.migrate import upgrade
-from anabranch.runtime.postgres.store import PostgresStore
+from anabranch.runtime.postgres.store import PostgresStore, translated
 from anabranch.runtime.recovery import recover
 from anabranch.runtime.settings import Settings
 from anabranch.runtime.telemetry import configure_logging
@@ -56,6 +56,7 @@ class Engine:
         await upgrade(url)
         store = PostgresStore(url)
         self._stack.push_async_callback(store.close)
+        await self._stack.enter_async_context(_alone(store))
         broker = MemoryBroker()
         session = self._session = Session(await _connected(broker), store.engine, lambda: _connected(broker))
         self._stack.push_async_callback(self._stop)
@@ -97,6 +98,19 @@ class Engine:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+
+@asynccontextmanager
+async def _alone(store: PostgresStore) -> AsyncIterator[None]:
+    """Hold the database for one engine: a second one would take up runs that the first has in hand."""
+    async with translated(), store.engine.connect() as connection:
+        free = (await connection.exec_driver_sql("SELECT pg_try_advisory_lock(hashtext('anabranch engine'))")).scalar()
+        if not free:
+            raise EmbeddedError(
+                "another engine works on this database", hint="stop it, or set ANABRANCH_AMQP_URL to ask services"
+            )
+        await connection.commit()
+        yield
 
 
 def _report(task: "asyncio.Task[None]", session: Session | None) -> None:
