@@ -70,6 +70,18 @@ async def test_a_cancelled_run_stops_its_agent_and_a_late_result_is_recorded_as_
     assert await run.handle.status() == "cancelled"
 
 
+async def test_the_command_line_says_where_there_is_nothing_to_command(scripted_house: Stage) -> None:
+    run = await submit(scripted_house, CHAIN, WAITING)
+    running = await run.run.begun("B")
+    unknown = await anabranch("cancel", run.id, "--branch", "b7")
+    assert (unknown.code, unknown.err.splitlines()[0]) == (2, f"anabranch: run {run.id} has no branch 'b7'")
+    running.go("from B")
+    assert await run.outcome() == ("completed", "from B")
+    for command in ("cancel", "pause", "resume"):
+        late = await anabranch(command, run.id)
+        assert (late.code, late.err.splitlines()[0]) == (2, f"anabranch: run {run.id} is completed already")
+
+
 @pytest.mark.parametrize("by", FACES)
 async def test_one_branch_is_cancelled_and_the_others_go_on(scripted_house: Stage, by: str) -> None:
     script = {"Boss": [{"next_action": "parallel_invoke", "agents": ["W1", "W2"]}, SAY], "W1": [GATE], "W2": [GATE]}

@@ -15,6 +15,7 @@ from anabranch.cli.topology import read_topology
 from anabranch.client import queries
 from anabranch.client.orchestra import checked
 from anabranch.runtime.ids import uuid7
+from anabranch_contracts.errors import AnabranchError
 
 JSON = Any
 
@@ -24,9 +25,21 @@ async def _find(run: str) -> UUID:
         return await find(engine, run)
 
 
-def _command(key: str, run: str, done: str, json: bool, **fields: JSON) -> None:
+async def _find_live(run: str, branch: str | None) -> UUID:
+    """The run; raises where there is nothing left of it, or of its branch, to command."""
+    async with database() as engine:
+        run_id = await find(engine, run)
+        outcome = await queries.outcome(engine, run_id)
+        if outcome is not None:
+            raise AnabranchError(f"run {run_id} is {outcome['status']} already", hint="`anabranch fork` begins anew")
+        if branch is not None and not await queries.rows(engine, queries.BRANCH, run_id, branch):
+            raise AnabranchError(f"run {run_id} has no branch {branch!r}", hint="`anabranch trace` lists them")
+    return run_id
+
+
+def _command(key: str, run: str, done: str, json: bool, branch: str | None = None, **fields: JSON) -> None:
     async def do() -> tuple[UUID, bool]:
-        run_id = await _find(run)
+        run_id = await _find_live(run, branch)
         return run_id, await tell(key, {"run_id": str(run_id), **fields})
 
     run_id, accepted = asyncio.run(do())
@@ -48,7 +61,7 @@ def cancel(run: str, *, branch: str | None = None, reason: str = "cancelled", js
         print JSON
     """
     _command("run.cancel", run, "is cancelled" if branch is None else f"goes on without {branch}", json,
-             branch_id=branch, reason=reason)  # fmt: skip
+             branch, branch_id=branch, reason=reason)  # fmt: skip
 
 
 def pause(run: str, *, reason: str = "paused", json: bool = False) -> None:
@@ -91,7 +104,13 @@ def create_checkpoint(run: str, name: str, *, json: bool = False) -> None:
     json
         print JSON
     """
-    _command("run.checkpoint", run, f"has checkpoint {name!r}", json, name=name)
+
+    async def do() -> tuple[UUID, bool]:
+        run_id = await _find(run)
+        return run_id, await tell("run.checkpoint", {"run_id": str(run_id), "name": name})
+
+    run_id, accepted = asyncio.run(do())
+    report(accepted, f"run {run_id} has checkpoint {name!r}", json, run_id=str(run_id))
 
 
 def list_checkpoints(run: str = "last", *, json: bool = False) -> None:

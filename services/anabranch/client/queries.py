@@ -12,6 +12,7 @@ RUNS = """SELECT run_id, status, task, total_steps, branch_count, requested_at, 
 FROM anabranch.runs WHERE $1::text IS NULL OR status = $1 ORDER BY requested_at DESC LIMIT $2::integer"""
 RUN = "SELECT * FROM anabranch.runs WHERE run_id = $1"
 BRANCHES = "SELECT * FROM anabranch.branches WHERE run_id = $1 ORDER BY spawned_at, branch_id"
+BRANCH = "SELECT status FROM anabranch.branch_rows WHERE run_id = $1 AND branch_id = $2"
 STEPS = "SELECT * FROM anabranch.steps WHERE run_id = $1 ORDER BY requested_at, branch_id, step_number"
 CONVERGENCES = "SELECT * FROM anabranch.convergences WHERE run_id = $1 ORDER BY opened_at, convergence_id"
 EVENTS = """SELECT position, run_id, version, type, schema_version, data, message_id, causation_id, actor,
