@@ -7,7 +7,9 @@ from anabranch.agent_worker.app import Worker
 from anabranch.agents.errors import InvalidAgent
 from anabranch.agents.registry import AGENTS, load_modules
 from anabranch.runtime.lifecycle import Lifecycle, Runnable
+from anabranch.runtime.ports import Transport
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
+from anabranch.runtime.redacting import redacting
 from anabranch.runtime.settings import Settings, required
 
 
@@ -17,11 +19,16 @@ async def serve(settings: Settings) -> int:
     load_modules(required(settings.agents, "ANABRANCH_AGENTS"))
     if not AGENTS.names():
         raise InvalidAgent(f"{settings.agents} registers no agent", hint='decorate one with @agent("Name")')
-    worker = Worker(RabbitTransport(broker, settings.queue_type), AGENTS, settings.concurrency)
+
+    def transport_of_ours() -> Transport:
+        """So that nothing that is to be left out travels at all."""
+        return redacting(RabbitTransport(broker, settings.queue_type), settings.redaction)
+
+    worker = Worker(transport_of_ours(), AGENTS, settings.concurrency)
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
-        transport = RabbitTransport(broker, settings.queue_type)
+        transport = transport_of_ours()
         try:
             await transport.connect()
             worker.attach(transport)

@@ -17,7 +17,7 @@ async def tell(key: str, body: dict[str, JSON]) -> bool:
     settings = load()
     if settings.amqp_url is None:
         async with database() as engine:
-            return await mailbox.leave(engine, key, body)
+            return await mailbox.leave(engine, key, body, settings.redaction)
     async with connected(settings) as session:
         await session.command(key, body)
     return True

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,10 +20,13 @@ from anabranch.client import mailbox
 from anabranch.client.session import Session
 from anabranch.router import app as router
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
+from anabranch.runtime.ports import Transport
 from anabranch.runtime.postgres.embedded import EmbeddedError, EmbeddedPostgres
 from anabranch.runtime.postgres.migrate import upgrade
 from anabranch.runtime.postgres.store import PostgresStore, translated
 from anabranch.runtime.recovery import recover
+from anabranch.runtime.redacting import redacting
+from anabranch.runtime.redaction import Redaction
 from anabranch.runtime.settings import Settings
 from anabranch.runtime.telemetry import configure_logging
 
@@ -49,7 +53,8 @@ class Engine:
     async def _open(self) -> Session:
         if not structlog.is_configured():
             chosen = "log_level" in self._settings.model_fields_set  # inside somebody's program: quiet unless asked
-            configure_logging(self._settings.log_level if chosen else "warning", self._settings.log_format)
+            level = self._settings.log_level if chosen else "warning"
+            configure_logging(level, self._settings.log_format, self._settings.redaction)
         url = self._settings.database_url
         if url is None:
             url = await self._stack.enter_async_context(EmbeddedPostgres(self._settings.data_dir))
@@ -58,12 +63,13 @@ class Engine:
         self._stack.push_async_callback(store.close)
         await self._stack.enter_async_context(_alone(store))
         broker = MemoryBroker()
-        session = self._session = Session(await _connected(broker), store.engine, lambda: _connected(broker))
+        connect = partial(_connected, broker, self._settings.redaction)
+        session = self._session = Session(await connect(), store.engine, connect)
         self._stack.push_async_callback(self._stop)
-        self._start(router.actor(store, await _connected(broker)))
-        self._start(supervisor.actor(store, await _connected(broker)))
+        self._start(router.actor(store, await connect()))
+        self._start(supervisor.actor(store, await connect()))
         await self.employ()
-        await recover(store, await _connected(broker))
+        await recover(store, await connect())
         await self._stack.enter_async_context(session)
         closing = asyncio.Event()
         taking = asyncio.create_task(mailbox.take(store.engine, session, closing))
@@ -118,8 +124,8 @@ def _report(task: "asyncio.Task[None]", session: Session | None) -> None:
         session.fail(error)
 
 
-async def _connected(broker: MemoryBroker) -> MemoryTransport:
-    transport = MemoryTransport(broker)
+async def _connected(broker: MemoryBroker, redaction: Redaction) -> Transport:
+    transport = redacting(MemoryTransport(broker), redaction)
     await transport.connect()
     return transport
 

@@ -20,6 +20,7 @@ from anabranch.client.session import Session
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Unavailable
 from anabranch.runtime.postgres.store import translated
+from anabranch.runtime.redaction import NOTHING, Redaction
 from anabranch_contracts.errors import CommandRefused
 
 JSON = Any
@@ -38,13 +39,15 @@ async def _execute(database: AsyncEngine, statement: str, *parameters: Any) -> N
         await connection.exec_driver_sql(statement, parameters)
 
 
-async def leave(database: AsyncEngine, key: str, body: Mapping[str, JSON], patience: float = 5.0) -> bool:
+async def leave(
+    database: AsyncEngine, key: str, body: Mapping[str, JSON], redaction: Redaction = NOTHING, patience: float = 5.0
+) -> bool:
     """Leave a command; True when an engine accepted it within `patience` seconds, raises `CommandRefused`.
 
     False: it is kept for the next engine, also where the present one went away and its database with it.
     """
     identity = uuid7()
-    await _execute(database, PUT, identity, key, orjson.dumps(body).decode())
+    await _execute(database, PUT, identity, key, redaction.body(orjson.dumps(body)).decode())
     outcome: dict[str, JSON] | None = None
     with suppress(Unavailable):
         outcome = await _outcome(database, identity, patience)

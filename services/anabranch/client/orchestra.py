@@ -23,6 +23,7 @@ from anabranch_contracts.topology import Topology
 
 if TYPE_CHECKING:
     from anabranch.client.checkpoints import Checkpoint
+    from anabranch.runtime.ports import Transport
 
 JSON = Any
 Config = ExecutionConfig | dict[str, JSON] | None
@@ -54,11 +55,12 @@ async def connected(settings: Settings) -> AsyncIterator[Session]:
             yield session
         return
     from anabranch.runtime.rabbitmq.transport import RabbitTransport
+    from anabranch.runtime.redacting import redacting
 
     broker = settings.amqp_url
 
-    async def connect() -> RabbitTransport:
-        transport = RabbitTransport(broker, settings.queue_type)
+    async def connect() -> "Transport":
+        transport = redacting(RabbitTransport(broker, settings.queue_type), settings.redaction)
         await transport.connect()
         return transport
 

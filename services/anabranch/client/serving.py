@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 async def serve_embedded(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; unfinished runs of the data folder go on."""
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, settings.redaction)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

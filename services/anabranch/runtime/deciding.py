@@ -8,6 +8,7 @@ from anabranch.runtime.lifecycle import Lifecycle, Runnable
 from anabranch.runtime.ports import Store, Transport
 from anabranch.runtime.postgres.store import PostgresStore
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
+from anabranch.runtime.redacting import redacting
 from anabranch.runtime.settings import Settings, required
 
 
@@ -18,7 +19,8 @@ async def serve(name: str, make: Callable[[Store, Transport], Actor], settings: 
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
-        store, transport = PostgresStore(database), RabbitTransport(broker, settings.queue_type)
+        store = PostgresStore(database)
+        transport = redacting(RabbitTransport(broker, settings.queue_type), settings.redaction)
         try:
             await store.live_runs()
             await transport.connect()

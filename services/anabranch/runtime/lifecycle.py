@@ -70,7 +70,7 @@ class Lifecycle:
 
     async def serve(self) -> int:
         """Run to the end; the process's exit code: 0 after a drain, 3 when a dependency was never reached."""
-        configure_logging(self._settings.log_level, self._settings.log_format)
+        configure_logging(self._settings.log_level, self._settings.log_format, self._settings.redaction)
         loop = asyncio.get_running_loop()
         for number in (SIGTERM, SIGINT):
             loop.add_signal_handler(number, self._stopping.set)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from anabranch.runtime.redaction import Redaction, names_in, needed_by_messages
 from anabranch_contracts.errors import AnabranchError
 
 PREFIX = "ANABRANCH_"
@@ -21,6 +22,7 @@ FORMS = {
     "log_level": "debug, info, warning or error",
     "log_format": "console or json",
     "metrics_port": "a port, 0 to 65535",
+    "redact_keys": "comma-separated names, none of which messages themselves are made of, as in api_key,password",
 }
 SECRET = ("amqp_url", "database_url")
 
@@ -48,11 +50,24 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
+    redact_keys: str = ""
 
     @field_validator("queue_type", "log_level", "log_format", mode="before")
     @classmethod
     def _any_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("redact_keys")
+    @classmethod
+    def _spared(cls, value: str) -> str:
+        if needed_by_messages(names_in(value)):
+            raise ValueError("messages are made of such names")
+        return value
+
+    @property
+    def redaction(self) -> Redaction:
+        """What is left out of everything that is stored, published, parked or logged."""
+        return Redaction(names_in(self.redact_keys))
 
     @field_validator("data_dir")
     @classmethod

@@ -7,7 +7,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from anabranch.runtime.redaction import redacted
+from anabranch.runtime.redaction import NOTHING, Redaction, redacted
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -26,18 +26,23 @@ STEPS_RUN = Counter("anabranch_steps_run", "Steps run by this worker", ["agent",
 STEP_SECONDS = Histogram("anabranch_step_seconds", "Seconds an agent took", ["agent"], buckets=STEP_LENGTHS)
 
 
-def _redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    return {k: redacted(v) if isinstance(v, str) else v for k, v in event.items()}
+def _redacting(redaction: Redaction) -> Processor:
+    def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return {k: redaction.text(redacted(v)) if isinstance(v, str) else v for k, v in event.items()}
+
+    return redact
 
 
 class _RedactingFormatter(logging.Formatter):
     """For the libraries, which log through the standard library."""
 
+    redaction = NOTHING
+
     def format(self, record: logging.LogRecord) -> str:
-        return redacted(super().format(record))
+        return self.redaction.text(redacted(super().format(record)))
 
 
-def configure_logging(level: str = "info", form: str = "console") -> None:
+def configure_logging(level: str = "info", form: str = "console", redaction: Redaction = NOTHING) -> None:
     """Log to stderr, as lines for people or as JSON for machines."""
     shape: list[Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     if form == "json":
@@ -48,18 +53,20 @@ def configure_logging(level: str = "info", form: str = "console") -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            _redact,
+            _redacting(redaction),
             *shape,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    _configure_libraries()
+    _configure_libraries(redaction)
 
 
-def _configure_libraries() -> None:
+def _configure_libraries(redaction: Redaction) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_RedactingFormatter("%(name)s %(levelname)s %(message)s"))
+    formatter = _RedactingFormatter("%(name)s %(levelname)s %(message)s")
+    formatter.redaction = redaction
+    handler.setFormatter(formatter)
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for noisy in ("aiormq", "aio_pika"):  # a lost connection is said once, by the lifecycle
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
