@@ -3,8 +3,11 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 N ?= 100000
+MINUTES ?= 20
+RUNS ?= 10000
+SEED ?= 1
 
-.PHONY: demo test check dev simulate bench bench-waiting lock clean
+.PHONY: demo test check dev simulate chaos bench bench-waiting lock clean
 .DELETE_ON_ERROR:
 
 .venv/python:
@@ -38,6 +41,9 @@ test: check
 
 simulate: .venv/dev
 	@$(BIN)/python -m tests.simulation --runs $(N)
+
+chaos: .venv/dev
+	@$(BIN)/python -m tests.faults.chaos --minutes $(MINUTES) --runs $(RUNS) --seed $(SEED)
 
 bench: .venv/dev
 	@$(BIN)/python -m ops.bench.core

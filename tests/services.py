@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,13 +16,9 @@ from uuid import uuid4
 import asyncpg
 
 from anabranch.runtime.postgres.embedded import EmbeddedPostgres
+from tests.servers import RABBIT, NoService, broker
 
-RABBIT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _CONTROLS: dict[str, Callable[..., object]] = {}  # how to make virtual hosts, by the broker's URL
-
-
-class NoService(RuntimeError):
-    """A service is missing and could not be started; says the mend."""
 
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:
@@ -129,41 +124,9 @@ def free_port() -> int:
 
 
 def _own_rabbitmq() -> Iterator[str]:
-    home = Path(tempfile.mkdtemp(prefix="anabranch-mq-"))
-    port, distribution, epmd = free_port(), free_port(), free_port()
-    (home / "plugins").write_text("[].\n")
-    environment = {
-        **os.environ,
-        "HOME": str(home),
-        "RABBITMQ_NODENAME": f"test-{os.getpid()}@localhost",
-        "RABBITMQ_NODE_PORT": str(port),
-        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-        "RABBITMQ_DIST_PORT": str(distribution),
-        "ERL_EPMD_PORT": str(epmd),
-        "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
-        "RABBITMQ_LOG_BASE": str(home / "log"),
-        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
-        "RABBITMQ_PID_FILE": str(home / "pid"),
-    }
-    server = subprocess.Popen([RABBIT], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
-    url = f"amqp://guest:guest@127.0.0.1:{port}"
-    try:
-        _wait_for(port, server)
-        _CONTROLS[url] = partial(_control, str(RABBIT.with_name("rabbitmqctl")), environment=environment)
-        yield url
-    finally:
-        server.terminate()
-        server.wait(30)
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def _wait_for(port: int, server: "subprocess.Popen[bytes]", seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not listens(port):
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise NoService("a RabbitMQ of our own did not start; start one and set ANABRANCH_AMQP_URL")
-        time.sleep(0.1)
+    with broker((free_port(), free_port(), free_port())) as node:
+        _CONTROLS[node.url] = node.control
+        yield node.url
 
 
 @contextmanager
@@ -206,8 +169,8 @@ def fresh_vhost(server_url: str) -> Iterator[str]:
         control("delete_vhost", name)
 
 
-def _control(program: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
-    subprocess.run([program, "-q", *arguments], check=True, capture_output=True, env=environment)
+def _control(program: str, *arguments: str) -> None:
+    subprocess.run([program, "-q", *arguments], check=True, capture_output=True)
 
 
 def _purge(url: str) -> None:

@@ -1,9 +1,6 @@
 """Traps of the client and the broker: each must end in `Unavailable`, never in a service that only looks alive."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -11,55 +8,11 @@ import pytest
 from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch_contracts.addresses import PARKED_QUEUE, ROUTER_QUEUE
+from tests.link import linked
 
 
 def message() -> Outgoing:
     return Outgoing("run.requested", b"{}", uuid4(), "T")
-
-
-class Hole:
-    """A TCP proxy that can swallow everything or cut all connections."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
-        self._writers: list[asyncio.StreamWriter] = []
-        self.open = asyncio.Event()
-        self.open.set()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        other_reader, other_writer = await asyncio.open_connection(*self._target)
-        self._writers += [writer, other_writer]
-        await asyncio.gather(self._pump(reader, other_writer), self._pump(other_reader, writer))
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                await self.open.wait()
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.close()
-
-    def cut(self) -> None:
-        """Reset every connection."""
-        for writer in self._writers:
-            writer.transport.abort()
-
-
-@asynccontextmanager
-async def through_a_hole(url: str) -> AsyncIterator[tuple[Hole, str]]:
-    parts = urlsplit(url)
-    hole = Hole(parts.hostname or "", parts.port or 5672)
-    server = await asyncio.start_server(hole.serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        yield hole, f"amqp://guest:guest@127.0.0.1:{port}{parts.path}"
-    finally:
-        hole.open.set()
-        hole.cut()
-        server.close()
 
 
 async def test_a_deleted_queue_does_not_leave_a_consumer_that_only_looks_alive(amqp_url: str) -> None:
@@ -77,25 +30,25 @@ async def test_a_deleted_queue_does_not_leave_a_consumer_that_only_looks_alive(a
 
 
 async def test_a_black_hole_ends_a_publish_with_an_unknown_outcome(amqp_url: str) -> None:
-    async with through_a_hole(amqp_url) as (hole, url):
-        transport = RabbitTransport(url, publish_timeout=1.0)
+    async with linked(amqp_url) as link:
+        transport = RabbitTransport(link.url, publish_timeout=1.0)
         await transport.connect()
-        hole.open.clear()
+        link.hold()
         with pytest.raises(Unavailable):
             await transport.publish([message() for _ in range(10)])
         assert not transport.healthy()
-        hole.open.set()
+        link.release()
         await transport.close()
 
 
 async def test_a_reset_connection_is_noticed_by_who_waits(amqp_url: str) -> None:
-    async with through_a_hole(amqp_url) as (hole, url):
-        transport = RabbitTransport(url)
+    async with linked(amqp_url) as link:
+        transport = RabbitTransport(link.url)
         await transport.connect()
         inbox = await transport.consume([ROUTER_QUEUE], 10)
         await transport.publish([message()])
         taken = await inbox.take(1)
-        hole.cut()
+        link.cut(reset=True)
         with pytest.raises(Unavailable):
             async with asyncio.timeout(10):
                 await inbox.take(1)
@@ -107,16 +60,16 @@ async def test_a_reset_connection_is_noticed_by_who_waits(amqp_url: str) -> None
 
 
 async def test_cancelling_a_publish_is_a_cancellation_and_no_outage(amqp_url: str) -> None:
-    async with through_a_hole(amqp_url) as (hole, url):
-        transport = RabbitTransport(url)
+    async with linked(amqp_url) as link:
+        transport = RabbitTransport(link.url)
         await transport.connect()
-        hole.open.clear()
+        link.hold()
         publishing = asyncio.create_task(transport.publish([message()]))
         await asyncio.sleep(0.05)
         publishing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await publishing
-        hole.open.set()
+        link.release()
         await transport.close()
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
-from tests.integration.worker.proxy import proxied
 from tests.integration.worker.wire import Asker, a_step
+from tests.link import linked
 
 TEAM = Path(__file__).with_name("team.py")
 WORKER = ("-m", "anabranch.agent_worker")
@@ -117,11 +117,11 @@ async def test_sigkill_hands_the_step_to_another(amqp_url: str, tmp_path: Path, 
 async def test_a_cut_connection_does_not_lose_or_repeat_the_step_in_hand(
     amqp_url: str, tmp_path: Path, asker: Asker, gates: Gates
 ) -> None:
-    async with proxied(amqp_url) as proxy, a_worker(proxy.url, tmp_path) as worker:
+    async with linked(amqp_url) as link, a_worker(link.url, tmp_path) as worker:
         await saying(worker, "ready")
         await asker.ask(a_step("Gate", "kept"))
         _, gate = await gates.begun.get()
-        proxy.cut()
+        link.cut(reset=True)
         await saying(worker, "unavailable")
         await saying(worker, "ready")
         gate.write(b"go\n")
