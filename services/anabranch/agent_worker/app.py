@@ -8,10 +8,11 @@ offers such a step again meanwhile, to this worker, it joins the one in hand and
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -22,6 +23,8 @@ from anabranch.agents.context import StepContext
 from anabranch.agents.failures import step_error
 from anabranch.agents.invoke import Answer, invoke
 from anabranch.agents.registry import Agent, Registry
+from anabranch.runtime.handler import utcnow
+from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery, Inbox, Outgoing, Transport, Unavailable
 from anabranch.runtime.reading import Unreadable
 from anabranch.runtime.telemetry import PARKED, STEP_SECONDS, STEPS_RUN
@@ -48,7 +51,7 @@ class Job:
     step: StepRequested
     deliveries: list[tuple[Inbox, Delivery]] = field(default_factory=list)
     started: bool = False
-    unwanted: asyncio.Event = field(default_factory=asyncio.Event)
+    unwanted: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     task: "asyncio.Task[None] | None" = None
 
 
@@ -63,6 +66,8 @@ class Worker:
         name: str | None = None,
         max_deliveries: int = 5,
         drain_seconds: float = 25.0,
+        clock: Callable[[], datetime] = utcnow,
+        new_id: Callable[[], UUID] = uuid7,
     ) -> None:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
         self.ready = asyncio.Event()
@@ -71,6 +76,8 @@ class Worker:
         self._concurrency = concurrency
         self._max_deliveries = max_deliveries
         self._drain_seconds = drain_seconds
+        self._clock = clock
+        self._new_id = new_id
         self._slots = asyncio.Semaphore(concurrency)
         self._jobs: dict[Key, Job] = {}
         self._inbox: Inbox | None = None
@@ -118,8 +125,8 @@ class Worker:
             async for _, body in transport.listen_signals(STOP_SIGNAL):
                 self._stopped.add(body)
                 for job in self._jobs.values():
-                    if self._stopped.unwanted(job.step):
-                        job.unwanted.set()
+                    if self._stopped.unwanted(job.step) and not job.unwanted.done():
+                        job.unwanted.set_result(None)
 
     async def _accept(self, delivery: Delivery, inbox: Inbox) -> None:
         try:
@@ -157,15 +164,16 @@ class Worker:
 
     async def _result(self, job: Job, delivery: Delivery) -> Outgoing | None:
         """What to publish; nothing of a step that was stopped."""
-        began, step = datetime.now(UTC), job.step
+        began, step = self._clock(), job.step
         try:
             outcome = self._refusal(step, delivery) or await self._outcome(job)
         except Stopped:
             log.info("step stopped", agent=step.agent, step_id=step.step_id, run_id=str(step.run_id))
             return None
         STEPS_RUN.labels(step.agent, outcome.status).inc()
-        STEP_SECONDS.labels(step.agent).observe((datetime.now(UTC) - began).total_seconds())
-        return result_message(step, outcome, self.name, began, delivery)
+        ended = self._clock()
+        STEP_SECONDS.labels(step.agent).observe((ended - began).total_seconds())
+        return result_message(step, outcome, self.name, (began, ended), delivery, self._new_id())
 
     def _refusal(self, step: StepRequested, delivery: Delivery) -> Outcome | None:
         """Why the step is not even tried."""
@@ -181,7 +189,7 @@ class Worker:
         if self._stopped.unwanted(step):
             raise Stopped
         try:
-            return completed(await _bounded(self._agents.resolve(step.agent), step, ctx, job.unwanted))
+            return completed(await _bounded(self._agents.resolve(step.agent), job, ctx, self._clock()))
         except Stopped:
             raise
         except Exception as error:  # whatever an agent raises is its step's outcome
@@ -217,16 +225,16 @@ class Worker:
                 await inbox.requeue([delivery])
 
 
-async def _bounded(agent: Agent, step: StepRequested, ctx: StepContext, unwanted: asyncio.Event) -> Answer:
+async def _bounded(agent: Agent, job: Job, ctx: StepContext, now: datetime) -> Answer:
     """The answer within the step's time, unless it is wanted no longer; who will not be cancelled is left behind."""
-    seconds = seconds_left(step)
+    seconds = seconds_left(job.step, now)
     if seconds is not None and seconds <= 0:
         raise StepTimeout("the deadline had passed before the step began")
-    running = asyncio.create_task(invoke(agent, step, ctx))
-    stopping = asyncio.create_task(unwanted.wait())
+    running = asyncio.create_task(invoke(agent, job.step, ctx))
+    ends: set[asyncio.Future[Any]] = {running, job.unwanted}
     try:
-        await asyncio.wait({running, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if stopping.done():
+        await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if job.unwanted.done():
             raise Stopped
         if running.cancelled():
             raise RuntimeError("the agent cancelled itself")
@@ -234,7 +242,6 @@ async def _bounded(agent: Agent, step: StepRequested, ctx: StepContext, unwanted
             raise StepTimeout(f"the agent took longer than {seconds:g} s")
         return running.result()
     finally:
-        stopping.cancel()
         running.cancel()
         running.add_done_callback(_hush)
 

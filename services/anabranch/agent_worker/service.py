@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from anabranch.agent_worker.app import Worker
 from anabranch.agents.errors import InvalidAgent
 from anabranch.agents.registry import AGENTS, load_modules
-from anabranch.runtime.lifecycle import Lifecycle, Runnable
+from anabranch.runtime.lifecycle import Lifecycle, Opened, Runnable
 from anabranch.runtime.ports import Transport
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch.runtime.redacting import redacting
@@ -26,14 +26,18 @@ async def serve(settings: Settings) -> int:
 
     worker = Worker(transport_of_ours(), AGENTS, settings.concurrency)
 
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
-        transport = transport_of_ours()
-        try:
-            await transport.connect()
-            worker.attach(transport)
-            yield worker, transport.healthy
-        finally:
-            await transport.close()
+    def anew() -> Opened:
+        return opened(worker, transport_of_ours())
 
-    return await Lifecycle("agent-worker", opened, settings).serve()
+    return await Lifecycle("agent-worker", anew, settings).serve()
+
+
+@asynccontextmanager
+async def opened(worker: Worker, transport: Transport) -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
+    """The worker, going on over a connection that was reached and is closed behind it."""
+    try:
+        await transport.connect()
+        worker.attach(transport)
+        yield worker, transport.healthy
+    finally:
+        await transport.close()

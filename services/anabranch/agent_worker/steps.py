@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import orjson
 from pydantic import ValidationError
 
 from anabranch.agents.invoke import Answer
-from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery, Outgoing
 from anabranch.runtime.reading import MAX_BYTES, MAX_DEPTH, Unreadable, deeper_than
 from anabranch.runtime.tracing import carried
@@ -30,7 +30,7 @@ def read_step(delivery: Delivery) -> StepRequested:
     """The step that a delivery asks for; raises `Unreadable`."""
     try:
         step = StepRequested.model_validate_json(delivery.body)
-        seconds_left(step)
+        deadline_of(step)
     except ValidationError as error:
         reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors()[:20])
         raise Unreadable(reasons) from None
@@ -39,13 +39,20 @@ def read_step(delivery: Delivery) -> StepRequested:
     return step
 
 
-def seconds_left(step: StepRequested) -> float | None:
-    """How long the invocation may take from now; None = as long as it likes."""
+def deadline_of(step: StepRequested) -> datetime | None:
+    """When the answer is wanted, in UTC unless it says otherwise; raises ValueError where that is no time."""
     if step.deadline is None:
-        return step.timeout
+        return None
     deadline = datetime.fromisoformat(step.deadline)
-    deadline = deadline if deadline.tzinfo is not None else deadline.replace(tzinfo=UTC)
-    left = (deadline - datetime.now(UTC)).total_seconds()
+    return deadline if deadline.tzinfo is not None else deadline.replace(tzinfo=UTC)
+
+
+def seconds_left(step: StepRequested, now: datetime) -> float | None:
+    """How long the invocation may take from now; None = as long as it likes."""
+    deadline = deadline_of(step)
+    if deadline is None:
+        return step.timeout
+    left = (deadline - now).total_seconds()
     return left if step.timeout is None else min(left, step.timeout)
 
 
@@ -87,18 +94,25 @@ def _plain(value: Any) -> JSON:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def result_message(step: StepRequested, outcome: Outcome, worker: str, began: datetime, delivery: Delivery) -> Outgoing:
+def result_message(
+    step: StepRequested,
+    outcome: Outcome,
+    worker: str,
+    lasted: tuple[datetime, datetime],
+    delivery: Delivery,
+    message_id: UUID,
+) -> Outgoing:
     """The result of an attempt, ready to publish; carries the trace of the request on."""
     body = {
         "run_id": step.run_id,
         "branch_id": step.branch_id,
         "step_id": step.step_id,
         "attempt": step.attempt,
-        "started_at": began,
-        "finished_at": datetime.now(UTC),
+        "started_at": lasted[0],
+        "finished_at": lasted[1],
         "worker": worker,
         **outcome.fields,
     }
     trace = carried(delivery.headers)
     kind = f"Step{outcome.status.title()}"
-    return Outgoing(f"step.{outcome.status}", orjson.dumps(body), uuid7(), kind, str(step.run_id), headers=trace)
+    return Outgoing(f"step.{outcome.status}", orjson.dumps(body), message_id, kind, str(step.run_id), headers=trace)

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from uuid import UUID
 
 from anabranch.domain.deciders import Supervisor
 from anabranch.runtime import deciding
 from anabranch.runtime.actor import Actor
 from anabranch.runtime.handler import Handler, utcnow
+from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Store, Transport
 from anabranch.runtime.recovery import wake
 from anabranch.runtime.settings import Settings
@@ -19,11 +21,18 @@ TICK_SECONDS = 0.25
 class SupervisorActor(Actor):
     """The deciding loop, and beside it the timers."""
 
-    def __init__(self, store: Store, transport: Transport, clock: Callable[[], datetime] = utcnow) -> None:
-        super().__init__(Handler(Supervisor(), store, transport, clock), transport, [SUPERVISOR_QUEUE])
+    def __init__(
+        self,
+        store: Store,
+        transport: Transport,
+        clock: Callable[[], datetime] = utcnow,
+        new_id: Callable[[], UUID] = uuid7,
+    ) -> None:
+        super().__init__(Handler(Supervisor(), store, transport, clock, new_id), transport, [SUPERVISOR_QUEUE])
         self._store = store
         self._timer_transport = transport
         self._clock = clock
+        self._new_id = new_id
 
     async def run(self) -> None:
         """Serve until `stop`; a failure of either loop ends both."""
@@ -34,7 +43,7 @@ class SupervisorActor(Actor):
 
     async def _timers(self) -> None:
         while True:
-            await wake(self._store, self._timer_transport, self._clock())
+            await wake(self._store, self._timer_transport, self._clock(), self._new_id)
             await asyncio.sleep(TICK_SECONDS)
 
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from anabranch.runtime.actor import Actor
-from anabranch.runtime.lifecycle import Lifecycle, Runnable
+from anabranch.runtime.lifecycle import Lifecycle, Opened, Runnable
 from anabranch.runtime.ports import Store, Transport
 from anabranch.runtime.postgres.store import PostgresStore
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
@@ -17,16 +17,22 @@ async def serve(name: str, make: Callable[[Store, Transport], Actor], settings: 
     database = required(settings.database_url, "ANABRANCH_DATABASE_URL")
     broker = required(settings.amqp_url, "ANABRANCH_AMQP_URL")
 
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
-        store = PostgresStore(database)
+    def anew() -> Opened:
         transport = redacting(RabbitTransport(broker, settings.queue_type), settings.redaction)
-        try:
-            await store.live_runs()
-            await transport.connect()
-            yield make(store, transport), transport.healthy
-        finally:
-            await transport.close()
-            await store.close()
+        return opened(PostgresStore(database), transport, make)
 
-    return await Lifecycle(name, opened, settings).serve()
+    return await Lifecycle(name, anew, settings).serve()
+
+
+@asynccontextmanager
+async def opened(
+    store: Store, transport: Transport, make: Callable[[Store, Transport], Actor]
+) -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
+    """The actor over ports that were reached; they are closed behind it."""
+    try:
+        await store.live_runs()
+        await transport.connect()
+        yield make(store, transport), transport.healthy
+    finally:
+        await transport.close()
+        await store.close()

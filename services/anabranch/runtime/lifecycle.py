@@ -73,18 +73,23 @@ class Lifecycle:
         configure_logging(self._settings.log_level, self._settings.log_format, self._settings.redaction)
         loop = asyncio.get_running_loop()
         for number in (SIGTERM, SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(number, self.stop)
         try:
             async with AsyncExitStack() as stack:
                 if self._settings.metrics_port is not None:
                     server = HealthServer(lambda: self._healthy(), port=self._settings.metrics_port)
                     await stack.enter_async_context(server)
-                return await self._keep_running()
+                return await self.keep_running()
         finally:
             for number in (SIGTERM, SIGINT):
                 loop.remove_signal_handler(number)
 
-    async def _keep_running(self) -> int:
+    def stop(self) -> None:
+        """Drain and leave."""
+        self._stopping.set()
+
+    async def keep_running(self) -> int:
+        """Open, serve and open anew until `stop`; the exit code."""
         clock = asyncio.get_running_loop().time
         given_up = clock() + self._patience
         while not self._stopping.is_set():

@@ -12,24 +12,24 @@ from anabranch.domain.state import RunState
 from anabranch.runtime.cache import reducer_hash, thaw
 from anabranch.runtime.handler import utcnow
 from anabranch.runtime.ids import uuid7
-from anabranch.runtime.outbox import envelopes
+from anabranch.runtime.outbox import NewId, envelopes
 from anabranch.runtime.ports import Outgoing, Store, Stream, Transport
 
 PAGE = 100
 
 
-async def recover(store: Store, transport: Transport, now: datetime | None = None) -> int:
+async def recover(store: Store, transport: Transport, now: datetime | None = None, new_id: NewId = uuid7) -> int:
     """Publish everything pending of every live run; returns the number of messages."""
     live = await store.live_runs()
     total = 0
     for start in range(0, len(live), PAGE):
-        messages = await _owed(store, live[start : start + PAGE], now or utcnow())
+        messages = await _owed(store, live[start : start + PAGE], now or utcnow(), new_id)
         await transport.publish(messages)
         total += len(messages)
     return total
 
 
-async def _owed(store: Store, run_ids: Sequence[UUID], now: datetime) -> list[Outgoing]:
+async def _owed(store: Store, run_ids: Sequence[UUID], now: datetime, new_id: NewId) -> list[Outgoing]:
     async with store.unit(()) as unit:
         streams = await unit.read(dict.fromkeys(run_ids, 0), reducer_hash())
     return [
@@ -37,7 +37,7 @@ async def _owed(store: Store, run_ids: Sequence[UUID], now: datetime) -> list[Ou
         for run_id, stream in streams.items()
         for state in [_state(run_id, stream)]
         for owed in pending(state, now)
-        for message in envelopes(state, owed, {}, uuid7)
+        for message in envelopes(state, owed, {}, new_id)
     ]
 
 
@@ -48,12 +48,12 @@ def _state(run_id: UUID, stream: Stream) -> RunState:
     return state
 
 
-async def wake(store: Store, transport: Transport, now: datetime) -> int:
+async def wake(store: Store, transport: Transport, now: datetime, new_id: NewId = uuid7) -> int:
     """Wake the supervisor for every run that has a timer due; returns how many."""
     due = await store.due_runs(now)
-    await transport.publish([_wake_up(run_id) for run_id in due])
+    await transport.publish([_wake_up(run_id, new_id) for run_id in due])
     return len(due)
 
 
-def _wake_up(run_id: UUID) -> Outgoing:
-    return Outgoing("run.recover", orjson.dumps({"run_id": str(run_id)}), uuid7(), "RecoverRun", str(run_id))
+def _wake_up(run_id: UUID, new_id: NewId) -> Outgoing:
+    return Outgoing("run.recover", orjson.dumps({"run_id": str(run_id)}), new_id(), "RecoverRun", str(run_id))

@@ -25,7 +25,7 @@ class Queue:
     """Messages that wait, and who wants to be told."""
 
     ready: deque[Delivery] = field(default_factory=deque)
-    watchers: set[asyncio.Event] = field(default_factory=set)
+    watchers: dict[asyncio.Event, None] = field(default_factory=dict)
 
     def put(self, delivery: Delivery) -> None:
         self.ready.append(delivery)
@@ -104,7 +104,7 @@ class MemoryInbox:
         self._changed = asyncio.Event()
         self._stopped = False
         for queue in queues:
-            queue.watchers.add(self._changed)
+            queue.watchers[self._changed] = None
 
     def poll(self, limit: int) -> list[Delivery]:
         """What is there now, at most `limit`."""
@@ -142,7 +142,7 @@ class MemoryInbox:
     def close(self) -> None:
         """Give back everything that is unacked, oldest first."""
         for queue in self._queues:
-            queue.watchers.discard(self._changed)
+            queue.watchers.pop(self._changed, None)
         for queue, delivery in reversed(self._unacked.values()):
             queue.put_back(delivery)
         self._unacked.clear()
