@@ -2,17 +2,31 @@
 
 import asyncio
 import os
+from typing import Any
 
 from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+POST = "post_"
+
 
 def _run(connection: Connection) -> None:
-    context.configure(connection=connection, version_table_schema="anabranch", transaction_per_migration=True)
+    context.configure(
+        connection=connection,
+        version_table_schema="anabranch",
+        transaction_per_migration=True,
+        on_version_apply=_close,
+    )
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _close(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:
+    """From a `post_` migration on, only services that know it may work here: they look for its name."""
+    if step.is_upgrade and str(step.up_revision_id).startswith(POST):
+        ctx.connection.execute(text(f"COMMENT ON TABLE anabranch.alembic_version IS '{step.up_revision_id}'"))
 
 
 async def _online(url: str) -> None:

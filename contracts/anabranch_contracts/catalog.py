@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import orjson
 
+from anabranch_contracts.errors import AnabranchError
 from anabranch_contracts.events import Event
 from anabranch_contracts.upcasters import UPCASTERS
 
@@ -15,8 +16,8 @@ _FIELDS = {name: frozenset(f.name for f in fields(cls)) for name, cls in EVENTS.
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-class UnknownEvent(Exception):
-    """The log holds a type or version that this code does not know: it was written by a newer release."""
+class UnknownEvent(AnabranchError):
+    """The log holds a type, version or shape that this code does not know: a newer release wrote it."""
 
 
 def encode(event: Event) -> tuple[str, int, bytes]:
@@ -33,5 +34,8 @@ def decode(kind: str, schema_version: int, data: dict[str, Any]) -> Event:
     for version in range(schema_version, VERSIONS[kind]):
         data = UPCASTERS[kind, version](data)
     known = _FIELDS[kind]
-    event: Event = cls(**(data if data.keys() <= known else {k: v for k, v in data.items() if k in known}))
+    try:
+        event: Event = cls(**(data if data.keys() <= known else {k: v for k, v in data.items() if k in known}))
+    except TypeError as error:  # a field is missing
+        raise UnknownEvent(f"{kind} v{schema_version} is not known here in this shape: {error}") from None
     return event

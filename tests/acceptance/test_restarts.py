@@ -14,7 +14,7 @@ from anabranch.client import mailbox, queries
 from anabranch.runtime.ports import Unavailable
 from anabranch.runtime.postgres.embedded import EmbeddedPostgres, running_url
 from anabranch.runtime.postgres.engine import create_engine
-from anabranch.runtime.postgres.migrate import current, newest
+from anabranch.runtime.postgres.schema import current, newest
 from tests.acceptance.examples import AGENTS, EXAMPLES
 from tests.acceptance.lives import Lives
 from tests.acceptance.programs import Program, output

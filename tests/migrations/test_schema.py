@@ -6,7 +6,8 @@ import sys
 import asyncpg
 import pytest
 
-from anabranch.runtime.postgres.migrate import current, newest, upgrade
+from anabranch.runtime.postgres.migrate import upgrade
+from anabranch.runtime.postgres.schema import current, newest
 
 PINNED = {
     "runs": "run_id status task topology context config labels result result_count error version total_steps "

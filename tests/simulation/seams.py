@@ -42,6 +42,9 @@ class SeamStore:
     def __init__(self, store: Any) -> None:
         self._store = store
 
+    async def ready(self) -> None:
+        await self._store.ready()
+
     @asynccontextmanager
     async def unit(self, runs: Sequence[Any]) -> AsyncIterator[SeamUnit]:
         async with self._store.unit(runs) as unit:

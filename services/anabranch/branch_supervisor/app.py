@@ -43,7 +43,7 @@ class SupervisorActor(Actor):
 
     async def _timers(self) -> None:
         while True:
-            await wake(self._store, self._timer_transport, self._clock(), self._new_id)
+            await wake(self._store, self._timer_transport, self._clock(), self._new_id, self.handler.newer)
             await asyncio.sleep(TICK_SECONDS)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from anabranch.client import queries
 from anabranch.runtime.postgres.embedded import EmbeddedPostgres, running_url
 from anabranch.runtime.postgres.engine import create_engine
-from anabranch.runtime.postgres.migrate import current, newest
+from anabranch.runtime.postgres.schema import WrongSchema, require
 from anabranch.runtime.settings import load
 from anabranch_contracts.errors import AnabranchError
 
@@ -31,15 +31,14 @@ async def database_url() -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def database() -> AsyncIterator[AsyncEngine]:
-    """An engine on a migrated database."""
+    """An engine on a database that this release can use."""
     async with database_url() as url:
-        found = await current(url)
-        if found != newest():
-            state = "is empty" if found is None else f"is at {found}, this release needs {newest()}"
-            raise NoDatabase(f"the database {state}", hint="run `anabranch migrate`, or a first `anabranch demo`")
         engine = create_engine(url)
         try:
+            await require(engine)
             yield engine
+        except WrongSchema as why:
+            raise NoDatabase(str(why), hint=why.mend) from None
         finally:
             await engine.dispose()
 

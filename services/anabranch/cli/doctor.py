@@ -43,10 +43,10 @@ async def _asked(what: str, ask: Callable[[], Awaitable[tuple[bool, str]]]) -> F
 
 async def _database() -> tuple[bool, str]:
     from anabranch.cli.database import database
-    from anabranch.runtime.postgres.migrate import newest
+    from anabranch.runtime.postgres.schema import require
 
-    async with database():
-        return True, f"answers, schema {newest()}"
+    async with database() as engine:
+        return True, f"answers, schema {await require(engine)}"
 
 
 async def _broker() -> tuple[bool, str]:

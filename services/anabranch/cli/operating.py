@@ -1,33 +1,44 @@
 """Operate the store: migrate, recover, verify and rebuild projections."""
 
 import asyncio
+from collections.abc import Sequence
 
 from anabranch.cli.database import database, database_url
 from anabranch.cli.output import as_json
 from anabranch.runtime import recovery
 from anabranch.runtime.postgres import migrate as migrations
 from anabranch.runtime.postgres import rebuild as projections
+from anabranch.runtime.postgres.schema import current
 from anabranch.runtime.postgres.store import PostgresStore
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch.runtime.settings import load, required
 
 
-def migrate(*, json: bool = False) -> None:
+def migrate(*, phase: migrations.Phase = "pre", json: bool = False) -> None:
     """Bring the database to the schema of this release; safe to repeat and to run twice at once.
 
     Parameters
     ----------
+    phase
+        pre: all that services of this release need, harmless to those of the last one, before they are replaced;
+        post: what is left, after every service was replaced; all: both, while no service runs.
+        An empty database gets all of it
     json
         print JSON
     """
 
-    async def do() -> None:
+    async def do() -> tuple[str | None, Sequence[str]]:
         async with database_url() as url:
-            await migrations.upgrade(url)
+            left = await migrations.upgrade(url, phase)
+            return await current(url), left
 
-    asyncio.run(do())
-    newest = migrations.newest()
-    as_json({"revision": newest}) if json else print(f"the database is at {newest}")
+    revision, left = asyncio.run(do())
+    if json:
+        as_json({"revision": revision, "left": left})
+        return
+    print(f"the database is at {revision}")
+    if left:
+        print(f"  left for later: {', '.join(left)}; when every service is of this release: `migrate --phase post`")
 
 
 def recover(*, json: bool = False) -> None:

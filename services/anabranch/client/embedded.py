@@ -22,8 +22,9 @@ from anabranch.router import app as router
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
 from anabranch.runtime.ports import Transport
 from anabranch.runtime.postgres.embedded import EmbeddedError, EmbeddedPostgres
+from anabranch.runtime.postgres.engine import translated
 from anabranch.runtime.postgres.migrate import upgrade
-from anabranch.runtime.postgres.store import PostgresStore, translated
+from anabranch.runtime.postgres.store import PostgresStore
 from anabranch.runtime.recovery import recover
 from anabranch.runtime.redacting import redacting
 from anabranch.runtime.redaction import Redaction

@@ -19,7 +19,7 @@ from anabranch.client import queries
 from anabranch.client.session import Session
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Unavailable
-from anabranch.runtime.postgres.store import translated
+from anabranch.runtime.postgres.engine import translated
 from anabranch.runtime.redaction import NOTHING, Redaction
 from anabranch_contracts.errors import CommandRefused
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from anabranch.runtime.postgres.store import translated
+from anabranch.runtime.postgres.engine import translated
 
 Row = dict[str, Any]
 RUNS = """SELECT run_id, status, task, total_steps, branch_count, requested_at, finished_at, total_duration

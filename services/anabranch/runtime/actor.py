@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from anabranch.runtime.handler import Handler
-from anabranch.runtime.ports import Inbox, Transport
+from anabranch.runtime.outbox import again
+from anabranch.runtime.ports import Inbox, Transport, Unavailable
+from anabranch.runtime.reading import Inbound
 from anabranch.runtime.telemetry import BATCH_SIZE
 
 BATCH = 256
+LEAVE_SECONDS = 1.0
 
 
 class Actor:
@@ -20,6 +24,7 @@ class Actor:
         self._prefetch = prefetch
         self._inbox: Inbox | None = None
         self._stopping = False
+        self._leaving: set[asyncio.Task[None]] = set()
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
@@ -28,7 +33,19 @@ class Actor:
         self.ready.set()
         while not self._stopping and (deliveries := await self._inbox.take(BATCH)):
             BATCH_SIZE.labels(self.handler.service).observe(len(deliveries))
-            await self.handler.process(deliveries, self._inbox)
+            if left := await self.handler.process(deliveries, self._inbox):
+                task = asyncio.create_task(self._leave(left, self._inbox))
+                self._leaving.add(task)
+                task.add_done_callback(self._leaving.discard)
+        for task in self._leaving:  # what is not acked is offered again
+            task.cancel()
+
+    async def _leave(self, left: Sequence[Inbound], inbox: Inbox) -> None:
+        """Offer it again a little later, to services of a newer release, by a copy that no delivery limit counts."""
+        await asyncio.sleep(LEAVE_SECONDS)
+        with suppress(Unavailable):
+            await self._transport.publish([again(one) for one in left])
+            await inbox.ack([one.delivery for one in left])
 
     async def stop(self) -> None:
         """Take nothing more; the batch in hand is finished by `run`."""

@@ -9,6 +9,7 @@ from uuid import UUID
 import orjson
 from pydantic import TypeAdapter
 
+import anabranch_contracts
 from anabranch import domain
 from anabranch.domain.state import RunState
 from anabranch.runtime.ports import Snapshot
@@ -46,8 +47,9 @@ class StateCache:
 
 @cache
 def reducer_hash() -> str:
-    """Identity of the code that folds: a snapshot of another reducer is not read."""
-    sources = sorted(Path(next(iter(domain.__path__))).rglob("*.py"))
+    """Identity of the code that folds, what is said included: a snapshot of another reducer is not read."""
+    folders = [Path(next(iter(package.__path__))) for package in (domain, anabranch_contracts)]
+    sources = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
     return sha256(b"".join(p.read_bytes() for p in sources)).hexdigest()[:16]
 
 
@@ -64,5 +66,8 @@ def freeze(state: RunState) -> Snapshot:
 
 
 def thaw(snapshot: Snapshot) -> RunState:
-    """The state that was frozen."""
-    return _STATE.validate_json(snapshot.data)
+    """The state that was frozen; raises `ValueError` where there is none."""
+    state = _STATE.validate_json(snapshot.data)
+    if (state.run_id, state.version) != (snapshot.run_id, snapshot.version):
+        raise ValueError(f"it is of run {state.run_id}, version {state.version}")
+    return state

@@ -30,7 +30,7 @@ async def opened(
 ) -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
     """The actor over ports that were reached; they are closed behind it."""
     try:
-        await store.live_runs()
+        await store.ready()
         await transport.connect()
         yield make(store, transport), transport.healthy
     finally:

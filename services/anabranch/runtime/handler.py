@@ -17,7 +17,6 @@ from uuid import UUID
 import structlog
 
 from anabranch.domain.deciders import Decider
-from anabranch.domain.evolve import evolve
 from anabranch.domain.forking import Fork
 from anabranch.domain.intake import Request
 from anabranch.domain.projections import draw_rows, forget_touches
@@ -25,13 +24,23 @@ from anabranch.domain.recorded import Recorded
 from anabranch.domain.state import RunState
 from anabranch.domain.turn import Refused, Turn
 from anabranch.runtime import outbox
-from anabranch.runtime.cache import StateCache, freeze, reducer_hash, snapshot_due, thaw
+from anabranch.runtime.cache import StateCache, freeze, reducer_hash, snapshot_due
+from anabranch.runtime.hydrating import hydrate
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.outbox import Batch
 from anabranch.runtime.ports import Conflict, Delivery, Inbox, Store, Transport, Unavailable, Unit
 from anabranch.runtime.reading import Inbound, Unreadable, read
-from anabranch.runtime.telemetry import APPEND_SECONDS, CONFLICTS, DECIDE_SECONDS, MESSAGES, PARKED, PUBLISH_SECONDS
+from anabranch.runtime.telemetry import (
+    APPEND_SECONDS,
+    CONFLICTS,
+    DECIDE_SECONDS,
+    LEFT,
+    MESSAGES,
+    PARKED,
+    PUBLISH_SECONDS,
+)
 from anabranch_contracts.addresses import STOP_SIGNAL
+from anabranch_contracts.catalog import UnknownEvent
 
 MAX_CONFLICTS = 20
 log = structlog.get_logger(__name__)
@@ -60,25 +69,33 @@ class Handler:
         self._clock = clock
         self._new_id = new_id
         self._cache = cache or StateCache()
+        self.newer: set[UUID] = set()
+        reducer_hash()  # of the code that is loaded now, whatever is installed beside it later
 
     @property
     def service(self) -> str:
         """Whose rules run here, for metrics."""
         return self._decider.actor
 
-    async def process(self, deliveries: Sequence[Delivery], inbox: Inbox) -> None:
-        """Handle a batch to its acks; raises `Unavailable` with nothing acked that was not handled."""
+    async def process(self, deliveries: Sequence[Delivery], inbox: Inbox) -> list[Inbound]:
+        """Handle a batch to its acks; raises `Unavailable` with nothing acked that was not handled.
+
+        What it returns is not acked either: it is for runs that only a newer release can fold.
+        """
         inbound = await self._read(deliveries)
         try:
-            await self._handle(inbound)
+            left = await self._handle(inbound)
         except (Conflict, Unavailable):
             raise
         except Exception:
-            await self._one_by_one(inbound)
-        await inbox.ack(deliveries)
-        MESSAGES.labels(self.service).inc(len(deliveries))
+            left = await self._one_by_one(inbound)
+        unhandled = {id(one.delivery) for one in left}
+        handled = [delivery for delivery in deliveries if id(delivery) not in unhandled]
+        await inbox.ack(handled)
+        MESSAGES.labels(self.service).inc(len(handled))
+        return left
 
-    async def _handle(self, inbound: list[Inbound]) -> None:
+    async def _handle(self, inbound: list[Inbound]) -> list[Inbound]:
         batch = await self._settle(inbound) if inbound else Batch()
         messages = outbox.messages(batch, outbox.traces(inbound), self._new_id)
         if messages:
@@ -88,22 +105,25 @@ class Handler:
             await self._park(one.delivery, reason, one.run_id)
         for signal in outbox.stops(batch):
             await self._transport.publish_signal(STOP_SIGNAL, signal)
+        return batch.left
 
-    async def _one_by_one(self, inbound: list[Inbound]) -> None:
+    async def _one_by_one(self, inbound: list[Inbound]) -> list[Inbound]:
         """A defect of ours shows on one message: park that one, serve the others, never loop.
 
         What the batch had stored before is found in the log, as of a redelivery.
         """
+        left: list[Inbound] = []
         for one in inbound:
             one.delivery.redelivered = True
             try:
-                await self._handle([one])
+                left += await self._handle([one])
             except (Conflict, Unavailable):
                 raise
             except Exception as defect:
                 log.exception("defect", routing_key=one.delivery.routing_key, run_id=str(one.run_id))
                 reason = f"defect in the {self.service}: {type(defect).__name__}: {defect}"
                 await self._park(one.delivery, reason, one.run_id)
+        return left
 
     async def _park(self, delivery: Delivery, reason: str, run_id: UUID | None = None) -> None:
         """Set the message aside, and tell its sender why, if somebody waits to be told."""
@@ -136,7 +156,7 @@ class Handler:
         try:
             async with self._store.unit(run_ids) as unit:
                 await self._hydrate(unit, run_ids, batch)
-                inbound = [await self._with_source(unit, one) for one in inbound]
+                inbound = await self._foldable(unit, inbound, batch)
                 handled = await self._recall(unit, inbound, batch)
                 with DECIDE_SECONDS.labels(self.service).time():
                     self._decide(inbound, handled, batch)
@@ -153,18 +173,30 @@ class Handler:
         return batch
 
     async def _hydrate(self, unit: Unit, run_ids: Sequence[UUID], batch: Batch) -> None:
-        cached = {run_id: self._cache.get(run_id) for run_id in run_ids}
-        known = {run_id: state.version if state else 0 for run_id, state in cached.items()}
-        streams = await unit.read(known, reducer_hash())
-        for run_id, state in cached.items():
-            stream = streams.get(run_id)
-            if stream is not None and stream.snapshot is not None:
-                state = thaw(stream.snapshot)
-            state = state or RunState(run_id)
-            for recorded in stream.events if stream is not None else ():
-                evolve(state, recorded)
+        found = await hydrate(unit, {run_id: self._cache.get(run_id) for run_id in run_ids})
+        for run_id, state in found.states.items():
             forget_touches(state)
             batch.states[run_id], batch.before[run_id] = state, state.version
+        for run_id, why in found.newer.items():
+            self._leave(run_id, why)
+
+    def _leave(self, run_id: UUID, why: str) -> None:
+        if run_id not in self.newer:
+            log.warning("left to a newer release", service=self.service, run_id=str(run_id), why=why)
+        self.newer.add(run_id)
+
+    async def _foldable(self, unit: Unit, inbound: list[Inbound], batch: Batch) -> list[Inbound]:
+        """The messages whose runs can be folded here; the others are left."""
+        found: list[Inbound] = []
+        for one in inbound:
+            try:
+                found += [await self._with_source(unit, one)] if one.run_id in batch.states else []
+            except UnknownEvent as why:
+                self._leave(one.run_id, str(why))
+        known = {id(one.delivery) for one in found}
+        batch.left = [one for one in inbound if id(one.delivery) not in known]
+        LEFT.labels(self.service).inc(len(batch.left))
+        return found
 
     async def _with_source(self, unit: Unit, one: Inbound) -> Inbound:
         """A fork is decided with the stream that it starts from in hand."""

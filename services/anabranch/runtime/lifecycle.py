@@ -29,7 +29,6 @@ from anabranch_contracts.errors import AnabranchError
 PATIENCE_SECONDS = 60.0
 DRAIN_SECONDS = 30.0
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-MEND = "start it, or correct its ANABRANCH_..._URL"
 log = structlog.get_logger(__name__)
 
 
@@ -96,11 +95,12 @@ class Lifecycle:
             try:
                 await self._once()
             except (Unavailable, Conflict, ExceptionGroup) as error:
-                why = redacted(str(_expected(error)))
+                cause = _expected(error)
+                said = {"error": redacted(str(cause)), "mend": getattr(cause, "mend", Unavailable.mend)}
                 if not self._was_ready and clock() >= given_up:
-                    log.error("given up", service=self._name, error=why, mend=MEND)
+                    log.error("given up", service=self._name, **said)
                     return 3
-                log.warning("unavailable", service=self._name, error=why, mend=MEND, again_in=self._pause)
+                log.warning("unavailable", service=self._name, **said, again_in=self._pause)
                 await self._rest()
         log.info("stopped", service=self._name)
         return 0

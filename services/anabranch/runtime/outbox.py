@@ -31,6 +31,7 @@ class Batch:
     again: list[tuple[UUID, list[Recorded]]] = field(default_factory=list)
     accepted: list[Inbound] = field(default_factory=list)
     refused: list[tuple[Inbound, str]] = field(default_factory=list)
+    left: list[Inbound] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
 
@@ -88,6 +89,20 @@ def answer(delivery: Delivery, run_id: UUID | None, new_id: NewId, reason: str |
         delivery.correlation_id or delivery.message_id,
         reply_to_queue=delivery.reply_to,
         mandatory=False,
+    )
+
+
+def again(one: Inbound) -> Outgoing:
+    """A copy of a message that is not handled here, under the identity it has."""
+    delivery = one.delivery
+    return Outgoing(
+        delivery.routing_key,
+        delivery.body,
+        one.message_id,
+        "",
+        delivery.correlation_id,
+        carried(delivery.headers),
+        reply_to=delivery.reply_to,
     )
 
 

@@ -30,7 +30,9 @@ __all__ = [
 
 
 class Unavailable(Exception):
-    """A dependency cannot be reached; the message says which one and the mend."""
+    """A dependency cannot be reached, or not be used; the message says which one, `mend` what to do."""
+
+    mend = "start it, or correct its ANABRANCH_..._URL"
 
 
 class Conflict(Exception):
@@ -49,10 +51,14 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What hydrating one run found: a snapshot to start from (or None) and the events after it, in order."""
+    """What hydrating one run found: a snapshot to start from (or None) and the events after it, in order.
+
+    `unknown` says what this release cannot read: the events are not to be folded.
+    """
 
     snapshot: Snapshot | None
     events: Sequence[Recorded]
+    unknown: str | None = None
 
 
 class Unit(Protocol):
@@ -77,6 +83,10 @@ class Unit(Protocol):
 
 class Store(Protocol):
     """The event store."""
+
+    async def ready(self) -> None:
+        """Raises `Unavailable` where it cannot be reached, or its schema is not one for this release."""
+        ...
 
     def unit(self, runs: Sequence[UUID]) -> AbstractAsyncContextManager[Unit]:
         """Open a transaction, locking the heads of `runs` in id order (unknown runs lock nothing)."""

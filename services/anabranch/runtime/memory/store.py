@@ -37,6 +37,9 @@ class MemoryStore:
         """Identity of a row."""
         return tuple(values[column] for column in KEYS[table])
 
+    async def ready(self) -> None:
+        """It always is."""
+
     @asynccontextmanager
     async def unit(self, runs: Sequence[UUID]) -> AsyncIterator["MemoryUnit"]:
         """A transaction; nothing is locked, the fence decides."""

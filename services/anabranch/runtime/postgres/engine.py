@@ -1,10 +1,20 @@
-"""Connections: one small pool a process, JSON through orjson."""
+"""Connections: one small pool a process, JSON through orjson, and the port's errors for the driver's."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
+from asyncpg.exceptions import DeadlockDetectedError, SerializationError, UniqueViolationError
 from sqlalchemy import URL, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from anabranch.runtime.ports import Conflict, Unavailable
+
+LOST_RACES = (UniqueViolationError, DeadlockDetectedError, SerializationError)
+CANNOT_SERVE = ("08", "28", "3D", "53", "57")  # connection, authorisation, no such database, resources, operator
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -29,3 +39,28 @@ def create_engine(url: str, pool_size: int = 5) -> AsyncEngine:
         json_deserializer=orjson.loads,
         connect_args={"timeout": 10, "command_timeout": 60, "server_settings": {"application_name": "anabranch"}},
     )
+
+
+def _translated(error: BaseException) -> Exception | None:
+    """Our error for a driver's; None where it is a defect of ours and should be seen as it is."""
+    cause = getattr(getattr(error, "orig", None), "__cause__", None) or error
+    if isinstance(cause, LOST_RACES):
+        return Conflict(str(cause))
+    if isinstance(error, OSError | PoolTimeout) or getattr(error, "connection_invalidated", False):
+        return Unavailable(f"Postgres cannot be reached: {cause}")
+    code = getattr(cause, "sqlstate", None) or ""
+    if isinstance(error, DBAPIError) and (code[:2] in CANNOT_SERVE or "connection" in str(cause).lower()):
+        return Unavailable(f"Postgres cannot be reached: {cause}")
+    return None
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Turn the driver's errors into those of the port."""
+    try:
+        yield
+    except (DBAPIError, OSError, PoolTimeout) as error:
+        ours = _translated(error)
+        if ours is None:
+            raise
+        raise ours from error

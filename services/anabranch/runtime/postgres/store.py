@@ -11,43 +11,13 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from asyncpg.exceptions import DeadlockDetectedError, SerializationError, UniqueViolationError
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from anabranch.runtime.ports import Conflict, Recorded, Row, Snapshot, Stream, Unavailable
+from anabranch.runtime.ports import Recorded, Row, Snapshot, Stream
 from anabranch.runtime.postgres import statements as sql
-from anabranch.runtime.postgres.engine import create_engine
-from anabranch_contracts.catalog import decode
-
-LOST_RACES = (UniqueViolationError, DeadlockDetectedError, SerializationError)
-CANNOT_SERVE = ("08", "28", "3D", "53", "57")  # connection, authorisation, no such database, resources, operator
-
-
-def _translated(error: BaseException) -> Exception | None:
-    """Our error for a driver's; None where it is a defect of ours and should be seen as it is."""
-    cause = getattr(getattr(error, "orig", None), "__cause__", None) or error
-    if isinstance(cause, LOST_RACES):
-        return Conflict(str(cause))
-    if isinstance(error, OSError | PoolTimeout) or getattr(error, "connection_invalidated", False):
-        return Unavailable(f"Postgres cannot be reached: {cause}")
-    code = getattr(cause, "sqlstate", None) or ""
-    if isinstance(error, DBAPIError) and (code[:2] in CANNOT_SERVE or "connection" in str(cause).lower()):
-        return Unavailable(f"Postgres cannot be reached: {cause}")
-    return None
-
-
-@asynccontextmanager
-async def translated() -> AsyncIterator[None]:
-    """Turn the driver's errors into those of the port."""
-    try:
-        yield
-    except (DBAPIError, OSError, PoolTimeout) as error:
-        ours = _translated(error)
-        if ours is None:
-            raise
-        raise ours from error
+from anabranch.runtime.postgres.engine import create_engine, translated
+from anabranch.runtime.postgres.schema import require
+from anabranch_contracts.catalog import UnknownEvent, decode
 
 
 def recorded(row: Any) -> Recorded:
@@ -63,6 +33,9 @@ class PostgresStore:
 
     def __init__(self, engine: AsyncEngine | str) -> None:
         self.engine = create_engine(engine) if isinstance(engine, str) else engine
+
+    async def ready(self) -> None:
+        await require(self.engine)
 
     @asynccontextmanager
     async def unit(self, runs: Sequence[UUID]) -> AsyncIterator["PostgresUnit"]:
@@ -111,12 +84,11 @@ class PostgresUnit:
         behind = {r: v for r, v in known.items() if r not in self._locked or self._heads.get(r, 0) > v}
         snapshots = await self._snapshots([r for r, v in behind.items() if v == 0], reducer)
         since = {r: snapshots[r].version if r in snapshots else v for r, v in behind.items()}
-        events: dict[UUID, list[Recorded]] = {run_id: [] for run_id in known}
+        rows: dict[UUID, list[Any]] = {run_id: [] for run_id in known}
         if since:
-            rows = await self._connection.exec_driver_sql(sql.READ, (list(since), list(since.values())))
-            for row in rows:
-                events[row.run_id].append(recorded(row))
-        return {run_id: Stream(snapshots.get(run_id), found) for run_id, found in events.items()}
+            for row in await self._connection.exec_driver_sql(sql.READ, (list(since), list(since.values()))):
+                rows[row.run_id].append(row)
+        return {run_id: _stream(snapshots.get(run_id), found) for run_id, found in rows.items()}
 
     async def _snapshots(self, run_ids: list[UUID], reducer: str) -> dict[UUID, Snapshot]:
         if not run_ids:
@@ -153,6 +125,14 @@ class PostgresUnit:
         """Run one statement in this transaction; its rows, if it has any."""
         result = await self._connection.exec_driver_sql(statement, parameters)
         return result.all() if result.returns_rows else []
+
+
+def _stream(snapshot: Snapshot | None, rows: Iterable[Any]) -> Stream:
+    """One run's events, or what of them was written by a newer release."""
+    try:
+        return Stream(snapshot, [recorded(row) for row in rows])
+    except UnknownEvent as why:
+        return Stream(snapshot, (), str(why))
 
 
 def _by_table(rows: Iterable[Row]) -> dict[str, list[Mapping[str, Any]]]:
