@@ -7,7 +7,7 @@ MINUTES ?= 20
 RUNS ?= 10000
 SEED ?= 1
 
-.PHONY: demo test check dev simulate chaos bench bench-waiting lock clean
+.PHONY: demo test check dev simulate chaos bench bench-compare bench-core bench-slopes bench-waiting lock clean
 .DELETE_ON_ERROR:
 
 .venv/python:
@@ -45,8 +45,21 @@ simulate: .venv/dev
 chaos: .venv/dev
 	@$(BIN)/python -m tests.faults.chaos --minutes $(MINUTES) --runs $(RUNS) --seed $(SEED)
 
-bench: .venv/dev
+.venv-bench/run: .venv/python ops/bench/requirements.txt ops/bench/install.py
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@$(BIN)/python -m ops.bench.install .venv-bench
+	@touch $@
+
+# all of it: BENCH="--scale 0.1 --rounds 1" for a try, BENCH=--help for the rest
+bench: bench-compare bench-core bench-slopes
+
+bench-compare: .venv/dev .venv-bench/run
+	@$(BIN)/python -m ops.bench.compare $(BENCH)
+
+bench-core: .venv/dev
 	@$(BIN)/python -m ops.bench.core
+
+bench-slopes: .venv/dev
 	@$(BIN)/python -m ops.bench.slopes
 
 bench-waiting: .venv/dev
@@ -56,4 +69,4 @@ lock: .venv/dev
 	@$(BIN)/python -m pip freeze --exclude-editable > requirements-dev.lock
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache
