@@ -7,7 +7,7 @@ MINUTES ?= 20
 RUNS ?= 10000
 SEED ?= 1
 
-.PHONY: demo test check dev simulate chaos bench bench-compare bench-core bench-slopes bench-waiting lock clean
+.PHONY: demo test check coverage mutants dev simulate chaos bench bench-compare bench-core bench-slopes bench-waiting lock clean
 .DELETE_ON_ERROR:
 
 .venv/python:
@@ -38,6 +38,15 @@ check: .venv/dev
 
 test: check
 	@$(BIN)/python -m pytest -q
+
+# Line and branch coverage of the pure floors by their fast tests: all of it, or it fails.
+coverage: .venv/dev
+	@$(BIN)/coverage run -m pytest -q -p no:xdist tests/unit tests/golden
+	@$(BIN)/coverage report
+
+# Mutants of the pure floors; what was tried already is kept in .mutation/. An hour on two cores.
+mutants: .venv/dev
+	@$(BIN)/python -m ops.mutation
 
 simulate: .venv/dev
 	@$(BIN)/python -m tests.simulation --runs $(N)

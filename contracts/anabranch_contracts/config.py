@@ -1,6 +1,5 @@
 """The configuration of a run, and its convergence and retry policies; every bound has a default."""
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,10 +21,6 @@ class ConvergencePolicy(_Policy):
     terminate_orphans: bool = True
     timeout: float | None = Field(default=None, gt=0)
     on_timeout: Literal["fail", "proceed", "user"] = "fail"
-
-    def merged(self, partial: Mapping[str, JSON]) -> "ConvergencePolicy":
-        """This policy with what `partial` says instead."""
-        return ConvergencePolicy.model_validate({**self.model_dump(), **partial})
 
 
 class MemoryPolicy(_Policy):

@@ -153,9 +153,6 @@ class _Reading:
     def _build(self, model: type[Any], fields: dict[str, JSON], where: str) -> Any:
         try:
             built = model.model_validate(fields)
-        except TypeError as error:  # keys that are no names
-            self._wrong(f"{where}: {error}")
-            return None
         except ValidationError as error:
             for e in error.errors():
                 mend = "unknown key, remove it" if e["type"] == "extra_forbidden" else e["msg"]

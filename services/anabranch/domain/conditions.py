@@ -62,8 +62,6 @@ def wrong_with(expression: str) -> str | None:
         return f"has {code.count('+')} additions, the limit is {most}; compute it in an agent"
     try:
         program = _compiled(expression)
-    except ImportError:
-        return "conditions need the package common-expression-language; install it where the services run"
     except Exception as error:  # whatever the parser raises is the author's to mend
         return f"is no CEL expression: {' '.join(str(error).split())[:300]}"
     strange = sorted(f for f in program.functions() if f not in FUNCTIONS and f[0] not in "_!@-")

@@ -93,17 +93,12 @@ def came_whole(state: RunState, fork: Fork, node: str, tokens: Iterable[Token]) 
     here: dict[str, int] = {}
     for token in tokens:
         count(here, token.fork_id, 1)
-    inner = {f.id: f for t in set(here) for f in enclosing(state, t) if f.depth >= fork.depth}
+    inner = {f.id: f for t in set(here) for f in enclosing(state, t) if f.depth > fork.depth}
     for one in sorted(inner.values(), key=lambda f: -f.depth):
-        if not _covered(state, one, node, here.get(one.id, 0)):
-            if one.id == fork.id:
-                return False
-        elif one.id != fork.id:
+        if _covered(state, one, node, here.get(one.id, 0)):
             assert one.owner is not None
             count(here, state.branches[one.owner].fork_id, 1)
-        else:
-            return True
-    return False
+    return _covered(state, fork, node, here.get(fork.id, 0))
 
 
 def _covered(state: RunState, fork: Fork, node: str, here: int) -> bool:

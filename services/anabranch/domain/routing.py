@@ -175,8 +175,6 @@ def _allowed(state: RunState, branch: Branch, closed: Set[str] = frozenset()) ->
 
 
 def _permit(state: RunState, branch: Branch, agents: Sequence[str], reply: r.Reply) -> None:
-    if not agents:
-        raise Forbidden(f"No agent was named. {_allowed(state, branch)}")
     allowed = state.graph.successor_sets[branch.agent]
     named = list(dict.fromkeys(agents))
     wrong = [a for a in named if a not in allowed]

@@ -3,7 +3,6 @@
 from typing import Any
 
 from anabranch.domain.asking import ask_about_fork
-from anabranch.domain.occupancy import enclosing
 from anabranch.domain.state import ROOT, Branch, Fork, RunState
 from anabranch.domain.stepping import too_many_branches
 from anabranch.domain.turn import Turn
@@ -107,15 +106,11 @@ def _finish(turn: Turn, root: Fork) -> None:
 
 
 def doomed(state: RunState) -> Fork | None:
-    """An unmet fork that need not be waited for: it is to fail fast, or makes every fork around it unmet."""
-    for fork_id in state.suspect:
-        fork = state.forks[fork_id]
-        if not fork.unmet:
-            continue
-        around = [f for f in enclosing(state, fork_id) if f.id != fork_id]
-        if fork.policy.get("fail_fast") or all(f.brittle for f in around):
-            return fork
-    return None
+    """An unmet fork that need not be waited for: it is to fail fast, or makes every fork around it unmet.
+
+    Only such a one is suspect, and nothing but a person's word, which is asked for when all is settled, takes it back.
+    """
+    return next((fork for fork in map(state.forks.__getitem__, state.suspect) if fork.unmet), None)
 
 
 def abandon(turn: Turn, fork: Fork) -> None:

@@ -61,3 +61,20 @@ def test_reading_never_raises(value: object) -> None:
     parse_reply({"next_action": value, "agents": value})
     for action in ("invoke_agent", "parallel_invoke", "final_response", "ask_user", "retry_later"):
         parse_reply({"next_action": action, "action_input": value, "agents": value, "invocations": value})
+
+
+def test_an_action_is_awaited_inside_an_agent_only() -> None:
+    action = build.invoke_agent("B")
+    with pytest.raises(RuntimeError, match="invoke_agent can be awaited only inside an agent; elsewhere return it"):
+        action.__await__()
+
+
+@pytest.mark.parametrize(("agents", "tasks"), [([], []), ([], [1]), (["A", "B"], [1])])
+def test_each_agent_needs_a_task(agents: list[str], tasks: list[int]) -> None:
+    with pytest.raises(ValueError, match=rf"{len(agents)} agents for {len(tasks)} tasks; name at least one agent"):
+        build.parallel_invoke(agents, tasks=tasks)
+
+
+def test_agents_take_turns_where_there_are_more_tasks() -> None:
+    asked = build.parallel_invoke(["A", "B"], tasks=[1, 2, 3])["invocations"]
+    assert [(i["agent"], i["request"]) for i in asked] == [("A", 1), ("B", 2), ("A", 3)]

@@ -56,3 +56,20 @@ def test_a_person_among_many_is_asked_at_once_and_what_follows_the_answer_waits_
     assert run.at("X")["request"] == "so"
     run.reply("X", final_response("x"))
     assert [r["result"] for r in run.at("H")["request"]] == ["w", "x"] and run.state.most_running == 1
+
+
+def test_a_retry_that_comes_due_when_the_run_is_full_waits_for_its_place() -> None:
+    rules = ["max_parallel_branches(1)"]
+    run = Run({"nodes": ["A", "B"], "entry": ["A", "B"], "rules": rules}, config={"retry": {"base_delay": 10}})
+    run.fail("A", "transient")
+    assert not run.asked, "who waits for its retry keeps its place"
+    run = Run({"nodes": ["A", "B"], "edges": ["A -> User", "User -> A"], "entry": ["A", "B"], "rules": rules})
+    run.fail("A", "recoverable")
+    assert list(run.asked) == ["b1#1"], "who waits for a person does not"
+    run.answer("retry")
+    run.tend()
+    assert list(run.asked) == ["b1#1"] and run.last("BranchHeld").branch_id == "b0"
+    run.reply("B", "b")
+    step = run.at("A")
+    assert (step["step_id"], step["attempt"], step["request"]) == ("b0#1", 2, "task")
+    assert run.replayed() == run.state

@@ -237,3 +237,11 @@ def test_who_waits_inside_its_code_waits_for_a_slot_to_go_on() -> None:
     run.reply("B", "b")
     run.reply("C", "c")
     assert list(run.asked) == ["b0#1"] and run.replayed() == run.state
+
+
+def test_a_call_may_not_have_more_branches_than_the_run() -> None:
+    run = Run({"nodes": ["A", "B"], "edges": ["A <-> B"], "entry": "A", "rules": ["max_branches(2)"]})
+    calls = {"next_action": "call", "number": 1, "print": "p", "invocations": [{"agent": "B"}] * 2}
+    run.reply("A", calls)
+    assert run.state.status == "failed" and run.last("RuleApplied").type == "MaxBranchesRule"
+    assert not run.of("ForkOpened") and run.replayed() == run.state

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from anabranch.domain.clocks import SLACK, due_timer, set_timer
+from anabranch.domain.state import RunState
 from anabranch_contracts.reply_builders import ask_user, parallel_invoke, retry_later
-from tests.unit.domain.runs import Run
+from tests.unit.domain.runs import RUN, Run
 
 JSON = Any
 HUB = {"nodes": ["H", "W", "X"], "edges": ["H <-> W", "H <-> X"], "entry": "H"}
@@ -195,3 +197,26 @@ def test_a_fork_amid_the_decision_that_asks_leaves_the_person_all_the_time() -> 
     assert forked.open
     forked.wait(2)
     assert forked.at("A")["request"] == "so so"
+
+
+def test_a_new_run_counts_the_time_of_its_forks_anew() -> None:
+    run = Run({"nodes": ["H", "W"], "edges": ["H <-> W"], "entry": "H"}, config={"convergence": {"timeout": 10}})
+    run.reply("H", parallel_invoke(["W"]))
+    run.wait(9)
+    forked = run.fork(len(run.events))
+    assert forked.state.timers == {"fork/b0.f1": "2026-01-01T00:00:19+00:00"}
+    forked.wait(9.9)
+    assert forked.at("W")
+    forked.wait(0.1)
+    assert forked.state.status == "failed" and forked.replayed() == forked.state
+
+
+def test_timers_set_again_and_again_take_no_more_room_than_those_that_hold() -> None:
+    state = RunState(RUN)
+    set_timer(state, "first", "2026-01-01T00:00:00+00:00")
+    for i in range(10 * SLACK):
+        set_timer(state, "again", f"2026-01-02T00:00:00.{i:06}+00:00")
+    assert len(state.timers) == 2 and len(state.alarms) <= 2 * len(state.timers) + SLACK
+    del state.timers["first"]
+    set_timer(state, "other", "2026-01-01T12:00:00+00:00")
+    assert due_timer(state, Run({"nodes": ["A"]}).now.replace(day=2)) == "other"

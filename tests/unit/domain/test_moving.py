@@ -2,6 +2,7 @@
 
 import pytest
 
+from anabranch_contracts.reply_builders import final_response, parallel_invoke
 from tests.unit.domain.runs import Run
 
 CHAIN = {"nodes": ["A", "B", "C"], "edges": ["A -> B", "B -> C"]}
@@ -115,3 +116,14 @@ def test_the_folded_state_is_the_live_state() -> None:
     run = Run(TALK)
     run.reply("A", "a")
     assert run.replayed() == run.state
+
+
+def test_end_among_others_is_delivered_at_once() -> None:
+    run = Run({"nodes": ["A", "B"], "edges": ["A <-> B", "A -> End"], "entry": "A"})
+    run.reply("A", parallel_invoke(invocations=[{"agent": "End", "request": 1}, {"agent": "B", "request": 2}]))
+    delivered = run.last("ResultDelivered")
+    assert (delivered.branch_id, delivered.agent, delivered.value) == ("b0", "A", 1)
+    run.reply("B", "b")
+    assert [(r["branch_id"], r["result"]) for r in run.at("A")["request"]] == [("b0.f1.b1", "b")]
+    run.reply("A", final_response("last"))
+    assert [r["result"] for r in run.result] == ["last", 1] and run.state.result_count == 2

@@ -134,3 +134,70 @@ def test_a_run_can_be_cancelled_while_only_orphans_are_left() -> None:
     run.reply("H", final("done"))
     run.tell(Supervisor(), CancelRun(run_id=run.state.run_id))
     assert run.state.status == "cancelled" and not run.asked
+
+
+def test_a_failed_fork_that_leaves_its_children_alone_lets_them_finish_unheard() -> None:
+    topology = {"nodes": ["S", "H", "W", "X"], "edges": ["S <-> H", "H <-> W", "S <-> X", "W -> End"], "entry": "S"}
+    run = Run(topology)
+    run.reply("S", fork(*["H", "X"], convergence={"on_insufficient": "proceed"}))
+    run.reply("H", fork(*["W", "W"], convergence={"fail_fast": True, "terminate_orphans": False}))
+    run.fail("W", step_id="b0.f1.b0.f1.b0#1")
+    assert run.last("BranchOrphaned").branch_id == "b0.f1.b0.f1.b1" and run.last("BranchFailed").branch_id == "b0.f1.b0"
+    assert not run.of("BranchCancelled")
+    run.reply("X", "x")
+    run.reply("S", final("done"))
+    run.reply("W", invoke("End"))
+    assert run.result == "done" and run.replayed() == run.state
+
+
+def test_what_is_parked_deep_inside_an_orphan_is_taken_from_its_node() -> None:
+    topology = {
+        "nodes": ["H", "W", "V", "X", {"name": "Y", "is_convergence_point": True}],
+        "edges": ["H <-> W", "H <-> V", "W <-> X", "X <-> V", "V -> Y", "X -> Y"],
+        "entry": "H",
+    }
+    run = Run(topology, config={"convergence": {**EAGER, "min_ratio": 0.3}})
+    run.reply("H", fork(*["W", "V"]))
+    run.reply("W", fork(*["X"], convergence={"eager": False}))
+    run.reply("X", fork(*["V", "V"], convergence={"eager": False}))
+    run.reply("V", invoke("Y"), "b0.f1.b0.f1.b0.f1.b0#1")
+    run.reply("V", final("enough"), "b0.f1.b1#1")
+    assert run.last("BranchCancelled").branch_id == "b0.f1.b0.f1.b0.f1.b0" and not run.state.parked
+    run.reply("H", final("done"))
+    run.reply("V", invoke("Y"), "b0.f1.b0.f1.b0.f1.b1#1")
+    run.reply("X", final("x")) if "X" in [s["agent"] for s in run.asked.values()] else None
+    while run.asked:
+        run.reply(run.asked[next(iter(run.asked))]["agent"], final(0))
+    assert run.result == "done" and run.replayed() == run.state
+
+
+def test_an_orphans_question_is_answered_and_its_answer_is_heard_by_nobody() -> None:
+    topology = {"nodes": ["H", "W1", "W2"], "edges": ["H <-> W1", "H <-> W2", "W2 -> User", "User -> H"], "entry": "H"}
+    run = Run(topology, config={"convergence": EAGER})
+    run.reply("H", fork(*["W1", "W2"]))
+    run.reply("W1", final("one"))
+    run.reply("W2", fork(*["User"], convergence={"eager": False}))
+    run.reply("H", final("done"))
+    assert run.state.status == "running" and run.state.shown_status == "waiting"
+    run.answer("to whom?")
+    run.tend()
+    assert not run.of("StepResultDiscarded"), "no step came of it"
+    while run.asked:
+        run.reply("W2", final("unheard"))
+    assert run.result == "done" and run.replayed() == run.state
+
+
+def test_a_fork_that_a_person_is_asked_about_may_become_an_orphans() -> None:
+    topology = {"nodes": ["H", "W1", "W2", "X"], "edges": ["H <-> W1", "H <-> W2", "W2 <-> X"], "entry": "H"}
+    run = Run(topology, config={"convergence": EAGER})
+    run.reply("H", fork(*["W1", "W2"]))
+    run.reply("W2", fork(*["X"], convergence={"eager": False, "min_ratio": 1, "on_insufficient": "user"}))
+    run.fail("X")
+    assert run.open
+    run.reply("W1", final("one"))
+    run.reply("H", final("done"))
+    assert run.state.shown_status == "waiting"
+    run.answer("skip")
+    run.tend()
+    run.reply("W2", final("unheard"))
+    assert run.result == "done" and run.replayed() == run.state

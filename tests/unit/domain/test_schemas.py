@@ -164,3 +164,7 @@ def test_a_pattern_keeps_nobody_busy() -> None:
     schema = {"items": {"if": {"pattern": r"(a*)*\1b"}, "then": {}, "else": {}}}
     texts = [f"{'a' * 28}c{i}" for i in range(5000)]
     assert mismatch(texts, schema) is None or "does not fit" in str(mismatch(texts, schema))
+
+
+def test_a_value_that_is_no_json_fits_no_schema() -> None:
+    assert mismatch(2**70, {"type": "integer"}) == "cannot be checked: Integer exceeds 64-bit range"

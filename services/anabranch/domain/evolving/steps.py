@@ -27,7 +27,7 @@ def step_requested(s: RunState, ev: e.StepRequested, at: str) -> None:
     step.attempt, step.steering, step.status, step.due_at = ev.attempt, ev.steering, "requested", None
     step.request = ev.request
     clear_timer(s, retry_timer(branch.id))
-    settle_trouble(s, branch)
+    _settle_trouble(s, branch, step)
     _touch(s, branch, step)
 
 
@@ -43,10 +43,9 @@ def _touch(s: RunState, branch: Branch, step: Step) -> None:
     s.touched_steps[step.id] = step
 
 
-def settle_trouble(s: RunState, branch: Branch) -> None:
+def _settle_trouble(s: RunState, branch: Branch, step: Step) -> None:
     """Somebody has ruled on what went wrong."""
-    if branch.step is not None:
-        branch.step.trouble = None
+    step.trouble = None
     s.troubled.pop(branch.id, None)
 
 
@@ -131,7 +130,7 @@ def retry_scheduled(s: RunState, ev: e.StepRetryScheduled, at: str) -> None:
     branch = s.branches[ev.branch_id]
     step = branch.step
     assert step is not None
-    settle_trouble(s, branch)
+    _settle_trouble(s, branch, step)
     step.status, step.attempt, step.due_at = "waiting", ev.attempt, ev.due_at
     if ev.request is not None:
         step.request, step.calls = ev.request["new"], []

@@ -1,0 +1,65 @@
+"""Semantics 2: a run that cannot run is rejected with every reason, before anything of it runs."""
+
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+
+from anabranch.domain.deciders import Router
+from anabranch.domain.intake import Request
+from anabranch.domain.state import RunState
+from anabranch.domain.turn import Turn
+from anabranch_contracts.addresses import agent_of, step_key
+from tests.acceptance.broken import invalid
+from tests.unit.domain.runs import RUN, Run
+
+JSON = Any
+WRONG = invalid()
+
+
+def taken(body: JSON, **asked: JSON) -> Turn:
+    """What the router makes of a request."""
+    turn = Turn(RunState(RUN), Run({"nodes": ["A"]}).now, UUID(int=1), "router")
+    Router().decide(turn, Request(RUN, body, **asked))
+    return turn
+
+
+@pytest.mark.parametrize(("body", "why"), WRONG, ids=range(len(WRONG)))
+def test_what_cannot_run_is_rejected_with_the_reason(body: bytes, why: str) -> None:
+    turn = taken(orjson.loads(body), reply_to="q", reply_correlation="c")
+    (rejected,) = [r.event for r in turn.events]
+    assert type(rejected).__name__ == "RunRejected" and why in "; ".join(rejected.errors)  # type: ignore[attr-defined]
+    assert turn.state.status == "rejected" and turn.state.replies == [("q", "c")]
+    assert why in turn.state.error["message"] and turn.state.error["type"] == "InvalidRequest"
+
+
+@pytest.mark.parametrize("body", [None, 7, "run", [], [{}]])
+def test_what_is_no_object_is_rejected_too(body: JSON) -> None:
+    turn = taken(body)
+    assert turn.state.status == "rejected" and turn.state.error["causes"]
+
+
+def test_every_reason_is_said_at_once() -> None:
+    topology = {"nodes": ["A", "B", "C"], "entry": "A", "rules": ["max_agents(2)"]}
+    (rejected,) = taken({"task": "t", "topology": topology}).events
+    reasons = "; ".join(rejected.event.errors)  # type: ignore[attr-defined]
+    assert all(part in reasons for part in ("node 'B'", "node 'C'", "3 agents, max_agents = 2"))
+    (rejected,) = taken({"task": "t", "topology": {"nodes": []}, "config": {"max_steps": 0}}).events
+    reasons = "; ".join(rejected.event.errors)  # type: ignore[attr-defined]
+    assert "has no nodes" in reasons and "config.max_steps" in reasons
+
+
+def test_somebody_must_be_able_to_start() -> None:
+    (rejected,) = taken({"task": "t", "topology": {"nodes": ["A", "Start"]}}).events
+    assert "no agent can start" in rejected.event.errors[0]  # type: ignore[attr-defined]
+
+
+def test_a_person_whom_nobody_asks_may_still_lead_to_who_starts() -> None:
+    run = Run({"nodes": ["A", "B"], "edges": ["A -> B", "User -> B"], "entry": "A"})
+    assert run.at("A")
+
+
+def test_the_key_of_a_step_names_its_agent_and_no_other_key_does() -> None:
+    assert [agent_of(step_key(name)) for name in ("A", "a b", "ä%#~", "x.y")] == ["A", "a b", "ä%#~", "x.y"]
+    assert agent_of("step.completed") is None
