@@ -26,3 +26,8 @@ def test_fields_of_a_newer_minor_shape_are_ignored_and_newer_versions_are_refuse
     assert decode("RunCancelled", 1, {"reason": "r", "since": "tomorrow"}).reason == "r"  # type: ignore[union-attr]
     with pytest.raises(UnknownEvent, match="upgrade"):
         decode("RunCancelled", VERSIONS["RunCancelled"] + 1, {})
+
+
+def test_a_shape_that_lacks_what_today_is_needed_is_refused_by_its_name() -> None:
+    with pytest.raises(UnknownEvent, match=r"BranchCancelled v1 is not known here in this shape: .*'branch_id'"):
+        decode("BranchCancelled", 1, {"reason": "r"})
