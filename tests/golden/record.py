@@ -5,9 +5,12 @@ before is left as it is.
 """
 
 from collections.abc import Iterator
+from uuid import UUID
 
 from anabranch.domain.recorded import Recorded
+from anabranch.domain.turn import Turn
 from anabranch_contracts.catalog import VERSIONS, encode
+from anabranch_contracts.events import RunErased
 from tests.golden import streams
 from tests.simulation.laws import recorded
 from tests.simulation.world import World
@@ -33,6 +36,11 @@ def played() -> Iterator[list[Recorded]]:
     run = Run({"nodes": ["A"]})
     run.tell(Router(), Request(RUN, {"task": "task", "topology": {"nodes": ["A"]}, "config": {}, "context": {}}, "q"))
     yield run.events
+    run = Run({"nodes": ["A"]})
+    run.reply("A", "a")
+    erased = Turn(run.state, run.now, UUID(int=9), "operator")
+    erased.record(RunErased(upto=run.state.version))
+    yield [*run.events, *erased.events]
     for seed in range(SEEDS):
         yield recorded(World(seed, seed * 7919).play())
 

@@ -33,6 +33,7 @@ from anabranch_contracts.events.runs import (
     RuleLifted,
     RunCancelled,
     RunCompleted,
+    RunErased,
     RunFailed,
     RunForked,
     RunPaused,
@@ -75,6 +76,7 @@ __all__ = [
     "RuleLifted",
     "RunCancelled",
     "RunCompleted",
+    "RunErased",
     "RunFailed",
     "RunForked",
     "RunPaused",
@@ -106,6 +108,7 @@ Event = (
     | RunCompleted
     | RunFailed
     | RunCancelled
+    | RunErased
     | BranchSpawned
     | BranchHeld
     | BranchParked

@@ -123,3 +123,10 @@ class RunCancelled:
     """A person or client ended the run."""
 
     reason: str = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class RunErased:
+    """Payloads of the events up to version `upto` were replaced by markers; who wanted it and why is in `erasures`."""
+
+    upto: int

@@ -32,6 +32,7 @@ COMMANDS = {
     "inbox": ("anabranch.cli.people:inbox", "List the questions that wait for a person."),
     "respond": ("anabranch.cli.people:respond", "Answer a question."),
     "recover": ("anabranch.cli.operating:recover", "Publish again what live runs still owe."),
+    "erase": ("anabranch.cli.erasing:erase", "Erase what a run that is over was about."),
     "migrate": ("anabranch.cli.operating:migrate", "Bring the database to the schema of this release."),
     "doctor": ("anabranch.cli.doctor:doctor", "Check every dependency."),
     "router": ("anabranch.cli.serving:router", "Run the router service."),

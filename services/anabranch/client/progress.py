@@ -70,6 +70,7 @@ SAYINGS: dict[str, Callable[[JSON], str]] = {
     "RunCompleted": lambda d: "run completed",
     "RunFailed": lambda d: f"run failed: {d['error']['message'][:300]}",
     "RunCancelled": lambda d: f"run cancelled: {d['reason'][:160]}",
+    "RunErased": lambda d: f"run erased up to version {d['upto']}",
     "RunRejected": lambda d: "run rejected: " + "; ".join(d["errors"])[:1000],
     "RuleApplied": lambda d: f"! {d['type']}: {d['reason'][:160]}",
     "RuleLifted": lambda d: f"  rule {d['rule']} holds no more",

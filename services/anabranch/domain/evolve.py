@@ -66,4 +66,5 @@ _TABLE: dict[type, Callable[[RunState, Any, str], None]] = {
     e.RunCompleted: runs.run_completed,
     e.RunFailed: runs.run_failed,
     e.RunCancelled: runs.run_cancelled,
+    e.RunErased: runs.run_erased,
 }

@@ -87,6 +87,8 @@ def fork(turn: Turn, asked: Fork) -> None:
     events, command = asked.events, asked.command
     if not events:
         raise Refused(f"run {command.run_id} is unknown")
+    if any(isinstance(recorded.event, e.RunErased) for recorded in events):
+        raise Refused(f"run {command.run_id} was erased: its past tells nothing to go on from")
     version = version_of(events, command.at)
     rest = _rest_of_turn(events, version)
     topology = _topology(command, events, version + len(rest))

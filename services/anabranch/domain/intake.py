@@ -40,6 +40,8 @@ class Request:
 
 def known(turn: Turn, request: Request) -> None:
     """A request for a run that exists: of the same content it is an address more, another is refused."""
+    if turn.state.erased:
+        raise Refused(f"run {request.run_id} was erased; use a new run_id")
     if turn.state.request_hash != request.content_hash():
         raise Refused(f"run {request.run_id} exists with another content; use a new run_id")
     await_outcome(turn, request.reply_to, request.reply_correlation)

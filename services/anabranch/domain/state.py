@@ -290,6 +290,7 @@ class RunState:
     epoch: int = 0
     forked_from: str | None = None
     forked_at_version: int | None = None
+    erased: bool = False
     tokens: dict[str, Token] = field(default_factory=dict)
     parked: dict[str, dict[str, None]] = field(default_factory=dict)
     active: dict[str, int] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from anabranch.domain.evolve import evolve
 from anabranch.domain.state import RunState
 from anabranch.runtime.cache import reducer_hash, thaw
 from anabranch.runtime.ports import Snapshot, Stream, Unit
+from anabranch_contracts.events import RunErased
 
 NO_REDUCER = "none: the whole stream"
 log = structlog.get_logger(__name__)
@@ -49,12 +50,17 @@ async def hydrate(unit: Unit, cached: Mapping[UUID, RunState | None]) -> Hydrate
 def _starts(
     cached: Mapping[UUID, RunState | None], streams: Mapping[UUID, Stream]
 ) -> tuple[dict[UUID, RunState | None], list[UUID]]:
-    """Where each fold starts, and the runs whose snapshot is none: they are folded from their beginning."""
+    """Where each fold starts, and the runs that are folded from their beginning: their snapshot is none, or what
+    was cached of them has been erased, and must not live on here.
+    """
     starts, spoilt = dict(cached), []
     for run_id, stream in streams.items():
         if stream.snapshot is not None:
             starts[run_id] = _thawed(stream.snapshot)
             spoilt += [run_id] if starts[run_id] is None else []
+        elif starts.get(run_id) is not None and any(isinstance(r.event, RunErased) for r in stream.events):
+            starts[run_id] = None
+            spoilt.append(run_id)
     return starts, spoilt
 
 

@@ -156,6 +156,11 @@ def run_cancelled(s: RunState, ev: e.RunCancelled, at: str) -> None:
     _finish(s, "cancelled", at)
 
 
+def run_erased(s: RunState, ev: e.RunErased, at: str) -> None:
+    """What the events before it say now is what was folded; a state that was folded before is not to be used."""
+    s.erased = True
+
+
 def _finish(s: RunState, status: str, at: str) -> None:
     """The run has its outcome: whatever was live is cancelled with it."""
     s.status, s.finished_at, s.finished_version = status, at, s.version

@@ -16,6 +16,8 @@ READ = (
     f"SELECT {_EVENT} FROM unnest($1::uuid[], $2::integer[]) AS k(run_id, version) "
     "JOIN anabranch.events e ON e.run_id = k.run_id AND e.version > k.version ORDER BY e.run_id, e.version"
 )
+PAST = "SELECT pg_advisory_xact_lock_shared(hashtextextended('anabranch past ' || $1::uuid, 0))"
+"""Whoever copies a run's past keeps it from being erased meanwhile, and erasing from missing the copy."""
 CAUSED_BY = (
     f"SELECT {_EVENT} FROM anabranch.events e "
     "WHERE e.run_id = ANY($1::uuid[]) AND e.causation_id = ANY($2::uuid[]) ORDER BY e.run_id, e.version"

@@ -104,6 +104,7 @@ class PostgresUnit:
         return found
 
     async def history(self, run_id: UUID) -> list[Recorded]:
+        await self._connection.exec_driver_sql(sql.PAST, (run_id,))
         rows = await self._connection.exec_driver_sql(sql.READ, ([run_id], [0]))
         return [recorded(row) for row in rows]
 
