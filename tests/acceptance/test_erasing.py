@@ -17,8 +17,8 @@ TEAM = {"nodes": ["A", "B"], "edges": ["A <-> User", "A -> B"], "entry": "A", "m
 SCRIPT = {
     "A": [
         {"next_action": "ask_user", "prompt": {"hush": "hush"}, "choices": ["hush", "no"], "schema": {"const": "hush"}},
-        [{"raise": "ValueError", "message": "hush"}, {"next_action": "invoke_agent", "action_input": "B", "request": ["hush"],
-         "context_updates": {"hush": "hush"}}],
+        [{"raise": "ValueError", "message": "hush"},
+         {"next_action": "invoke_agent", "action_input": "B", "content": "hush", "context_updates": {"hush": "hush"}}],
     ],
     "B": [[{"raise": "RecoverableError", "message": "hush"}], {"reply": ["hush"]}],
 }  # fmt: skip
@@ -86,11 +86,17 @@ async def ask_again(on: Stage, run: AskedRun) -> None:
     assert "was erased" in on.client.answers[asked]["reason"]
 
 
-async def test_the_embedded_database_is_erased_too(tmp_path: Path) -> None:
+@pytest.fixture
+def team(tmp_path: Path) -> Path:
+    """A topology in a folder that the embedded server can reach."""
     tmp_path.chmod(0o755)
-    environment = programs.environment({"ANABRANCH_DATA_DIR": str(tmp_path / "data")})
-    team = tmp_path / "team.json"
-    team.write_text(json.dumps({"nodes": ["A", "B"], "edges": ["A -> B"]}))
+    file = tmp_path / "team.json"
+    file.write_text(json.dumps({"nodes": ["A", "B"], "edges": ["A -> B"]}))
+    return file
+
+
+async def test_the_embedded_database_is_erased_too(team: Path) -> None:
+    environment = programs.environment({"ANABRANCH_DATA_DIR": str(team.with_name("data"))})
     script = json.dumps({"script": {"A": ["hush"]}, "name": "hush"})
     arguments = ("run", team, "--task", "hush", "--context", script, "--agents", scripted.__file__, "--json")
     run_id = (await anabranch(*arguments, environment=environment)).json["run_id"]

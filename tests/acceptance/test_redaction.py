@@ -18,8 +18,8 @@ from tests.processes import house
 
 JSON = Any
 TEAM = {
-    "nodes": ["Boss", "Called", "W1", "W2"],
-    "edges": ["Boss -> Called", "Boss -> W1", "Boss -> W2"],
+    "nodes": ["Teller", "Aside", "Left", "Right"],
+    "edges": ["Teller -> Aside", "Teller -> Left", "Teller -> Right"],
     "metadata": {"key": secret("metadata")},
 }
 CONFIG = {"convergence": {"min_ratio": 0.5, "on_insufficient": "proceed"}}
