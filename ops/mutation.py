@@ -11,6 +11,8 @@ import sys
 from collections import Counter
 from collections.abc import Generator, Iterable
 from pathlib import Path
+from random import Random
+from shutil import rmtree
 from typing import Any
 
 import hypothesis
@@ -42,6 +44,7 @@ def lay_out() -> None:
     for name, target in LINKS.items():
         if not (PLACE / name).is_symlink():
             (PLACE / name).symlink_to(ROOT / target)
+    rmtree(PLACE / "mutants" / "tests", ignore_errors=True)  # mutmut adds to its copy and takes nothing away
     os.chdir(PLACE)
 
 
@@ -120,22 +123,36 @@ def _score(counted: Counter[str]) -> str:
     return f"{100 * killed / max(1, tried):6.1f} %  {killed:5} of {tried:5}  ({left})"
 
 
+def drawn(most: int, seed: int) -> list[str]:
+    """Of each file so many mutants, drawn by the seed; those that have a verdict are not tried again."""
+    names: list[str] = []
+    for codes in verdicts().values():
+        all_of_it = sorted(codes)
+        one = Random(seed).sample(all_of_it, min(most, len(all_of_it)))
+        names += [name for name in one if codes[name] is None]
+    return names
+
+
 def main() -> None:
     """Try the mutants and say what became of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mutants", nargs="*", help="names or patterns; tried again though they have a verdict")
     parser.add_argument("--children", type=int, default=2)
+    parser.add_argument("--sample", type=int, help="so many of each file, once all have been laid out")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", action="store_true", help="only say what became of them so far")
     args = parser.parse_args()
-    lay_out()
-    if not args.report:
+    if args.report:
+        os.chdir(PLACE)
+    else:
+        lay_out()
         sys.setrecursionlimit(10_000)  # a mutated function takes three frames instead of one
         hypothesis.settings.register_profile("mutation", deadline=None, derandomize=True, database=None)
         hypothesis.settings.load_profile("mutation")
         patched: Any = mutmut
         sys.modules["mutmut.workers.isolation"].PytestRunner = Collected  # type: ignore[attr-defined]
         ForkRunner.startup = _startup  # type: ignore[method-assign]
-        patched._run(tuple(args.mutants), args.children)
+        patched._run(tuple(drawn(args.sample, args.seed) if args.sample else args.mutants), args.children)
     report()
 
 
