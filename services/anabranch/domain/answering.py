@@ -36,7 +36,7 @@ def take_answer(turn: Turn, answer: m.UserInputProvided) -> None:
 def _misfit(request: UserRequest, value: JSON) -> str | None:
     if request.kind in ("error", "fork"):
         return decision(request, value)[2]
-    return None if request.kind == "notice" else misfit(value, request.choices, request.schema)
+    return misfit(value, request.choices, request.schema)
 
 
 def expire_request(turn: Turn, request: UserRequest) -> None:
@@ -75,19 +75,19 @@ def _rule_on_step(turn: Turn, branch: Branch, request: UserRequest, value: JSON)
             turn.record(StepRetryScheduled(branch.id, step.id, step.attempt + 1, turn.now.isoformat(), replaced))
         case "skip":
             turn.record(StepSkipped(branch.id, step.id))
-            _as_content(turn, branch, None)
+            _skip(turn, branch)
         case _:
             error = request.prompt["error"]
-            aborted = {**error, "message": f"{error.get('message', '')} (aborted by a person)"}
+            aborted = {**error, "message": f"{error['message']} (aborted by a person)"}
             turn.record(BranchFailed(branch.id, branch.agent, aborted))
 
 
-def _as_content(turn: Turn, branch: Branch, value: JSON) -> None:
-    """Go on as if the agent had said so; where it would have had to choose, the branch is done."""
+def _skip(turn: Turn, branch: Branch) -> None:
+    """Go on as if the agent had said nothing; where it would have had to choose, the branch is done."""
     try:
-        move = plan(turn, branch, Content(value))
+        move = plan(turn, branch, Content(None))
     except Forbidden:
-        complete(turn, branch, value)
+        complete(turn, branch, None)
     else:
         move()
 

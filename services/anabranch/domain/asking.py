@@ -84,7 +84,7 @@ def ask_about_step(turn: Turn, branch: Branch, error: dict[str, JSON]) -> None:
     """What went wrong with a step is for a person to decide."""
     step = branch.step
     assert step is not None
-    prompt = {"what": f"{step.agent} failed: {error.get('message', '')}"[:2000], "error": error, "step_id": step.id}
+    prompt = {"what": f"{step.agent} failed: {error['message']}"[:2000], "error": error, "step_id": step.id}
     identity = turn.identity(f"error/{step.id}/{step.attempt}")
     turn.record(UserInputRequested(identity, branch.id, step.agent, "error", prompt, list(DECISIONS)))
 

@@ -66,15 +66,13 @@ def _go_on(turn: Turn, branch: Branch, target: str, value: JSON) -> None:
 
 def _said_enough(turn: Turn, branch: Branch, target: str, value: JSON) -> bool:
     """End a conversation that has had its turns: with the last value said, or as failed."""
-    rules = turn.state.graph.rules
-    rule = rules.turns(branch.agent, target) if (branch.agent, target) in turn.state.graph.conversational else None
+    rule = turn.state.graph.rules.turns(branch.agent, target)
     said = branch.turns.get("|".join(sorted((branch.agent, target))), 0)
     if rule is None or said < 2 * rule["max_turns"]:
         return False
     reason = f"{branch.agent} <-> {target} reached max_turns = {rule['max_turns']}"
-    on_limit = rule.get("on_limit", "complete")
-    turn.record(e.RuleApplied(rule["place"], "MaxTurnsRule", on_limit, reason, branch.id))
-    if on_limit == "fail":
+    turn.record(e.RuleApplied(rule["place"], "MaxTurnsRule", rule["on_limit"], reason, branch.id))
+    if rule["on_limit"] == "fail":
         turn.record(e.BranchFailed(branch.id, branch.agent, rule_error("MaxTurnsRule", reason)))
     else:
         complete(turn, branch, value)

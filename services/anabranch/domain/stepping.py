@@ -138,11 +138,10 @@ def _notify(turn: Turn, branch: Branch, rule: Condition, reason: str, local: boo
     turn.record(UserInputRequested(identity, branch.id, branch.agent, "notice", reason))
 
 
-def again(turn: Turn, branch: Branch, steering: str | None = None, request: JSON = ...) -> None:
+def again(turn: Turn, branch: Branch, steering: str | None = None) -> None:
     """Request the next attempt of the branch's current step; what it was steered by before still holds."""
     step = branch.step
     assert step is not None
     steering = step.steering if steering is None else steering
     attempt = step.attempt if step.due_at is not None else step.attempt + 1
-    asked = step.request if request is ... else request
-    turn.record(StepRequested(branch.id, step.id, step.number, attempt, step.agent, asked, steering))
+    turn.record(StepRequested(branch.id, step.id, step.number, attempt, step.agent, step.request, steering))

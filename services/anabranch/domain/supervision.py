@@ -169,4 +169,4 @@ def _retry_in(turn: Turn, branch: Branch, step: Step, seconds: float) -> None:
 
 def _final(error: dict[str, JSON], step: Step) -> dict[str, JSON]:
     tried = f" (step {step.id}, attempt {step.attempt})"
-    return {**error, "message": str(error.get("message", ""))[:2000] + tried}
+    return {**error, "message": error["message"][:2000] + tried}

@@ -220,3 +220,25 @@ def test_timers_set_again_and_again_take_no_more_room_than_those_that_hold() -> 
     del state.timers["first"]
     set_timer(state, "other", "2026-01-01T12:00:00+00:00")
     assert due_timer(state, Run({"nodes": ["A"]}).now.replace(day=2)) == "other"
+
+
+def test_a_question_asked_in_a_pause_wakes_nobody_before_it_is_over() -> None:
+    run = Run({"nodes": ["A"]})
+    run.pause()
+    run.reply("A", ask_user("well?", timeout=5, default="late"))
+    (timer,) = run.rows("timers")
+    assert timer["due_at"] is None and run.state.timers
+    run.wait(9)
+    assert run.open
+    run.resume()
+    run.tend()
+    assert run.at("A")["request"] == "late"
+
+
+def test_time_that_was_over_before_a_pause_is_over_after_it() -> None:
+    run = timed("fork")
+    run.now += timedelta(seconds=12)
+    run.pause()
+    assert not over(run)
+    run.resume()
+    assert over(run)

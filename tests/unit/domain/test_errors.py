@@ -1,10 +1,12 @@
 """Semantics 7: steering, and what becomes of a step whose attempts are exhausted, with a person at hand and without."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
 
+from anabranch.domain.retry import delay
 from anabranch.domain.turn import Refused
 from anabranch_contracts import reply_builders as build
 from tests.unit.domain.runs import Run
@@ -239,3 +241,38 @@ def test_the_policy_of_its_fork_decides_what_a_failed_branch_means(end: str) -> 
     records = run.at("A")["request"]
     assert [r["status"] for r in records] == ["failed", "completed"]
     assert "broken" in records[0]["error"]["message"] and run.replayed() == run.state
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("perhaps", 'is no decision; answer "retry", "skip" or "abort", or {"decision", "request"}'),
+        ({"decision": "retry", "request": 1, "why": 1, "by": 2}, "has unknown parts: by, why"),
+        ({"decision": "skip", "request": 1}, "has a request, which only the retry of one step can have"),
+    ],
+)
+def test_why_it_is_none_is_said(value: JSON, why: str) -> None:
+    run = Run(HELPED)
+    run.fail("A", "recoverable")
+    with pytest.raises(Refused) as refusal:
+        run.answer(value)
+    assert str(refusal.value).endswith(f" {why}")
+
+
+def test_what_a_branch_may_do_instead_is_said() -> None:
+    run = Run({"nodes": ["A", "B", "C"], "edges": ["A -> B", "A -> C"]})
+    run.reply("A", {"next_action": "dance"})
+    assert run.at("A")["steering"].endswith("A may invoke: B, C.")
+    run.reply("A", "content")
+    assert "one of B, C}" in run.at("A")["steering"]
+    run = Run({"nodes": ["A"]})
+    run.reply("A", build.invoke_agent("B"))
+    assert run.at("A")["steering"].endswith("A may invoke: nobody: answer with final content.")
+
+
+def test_a_rate_limit_that_says_now_pauses_as_long_as_a_first_retry() -> None:
+    run = Run(ALONE)
+    run.fail("A", "rate_limit", retry_after=0)
+    pause = delay({"base_delay": 1.0, "max_delay": 60.0}, "b0#1", 1)
+    due = datetime.fromisoformat(run.last("StepRetryScheduled").due_at)
+    assert (due - run.now).total_seconds() == pytest.approx(pause, abs=1e-5)

@@ -1,5 +1,7 @@
 """Semantics 5: forks in forks: who came whole, what a node still waits for, and which failure dooms a run."""
 
+from anabranch.domain.settling import insufficient
+from anabranch.domain.state import Fork
 from anabranch_contracts.reply_builders import final_response, invoke_agent, parallel_invoke
 from tests.unit.domain.runs import Run
 
@@ -97,3 +99,129 @@ def test_what_dooms_a_run_in_a_pause_ends_it_when_it_goes_on() -> None:
     assert run.state.shown_status == "paused" and list(run.asked) == ["b0.f1.b0.f1.b1#1"]
     run.resume()
     assert run.state.status == "failed" and run.replayed() == run.state
+
+
+MEET: list[dict[str, object]] = [{"name": name, "is_convergence_point": True} for name in "ZY"]
+
+
+def test_of_nodes_that_nothing_can_reach_any_more_the_first_declared_fires_first() -> None:
+    run = Run({"nodes": ["S", *MEET], "edges": ["S -> Z", "S -> Y"]})
+    run.reply("S", parallel_invoke(["Y", "Z"]))
+    assert [e.node for e in run.of("BranchConverged")] == ["Z", "Y"]
+
+
+def test_of_nodes_that_wait_for_each_other_the_one_furthest_upstream_fires_first_then_the_first_declared() -> None:
+    edges = ["S -> Z", "S -> Y", "Z -> Y", "Y -> Z"]
+    run = Run({"nodes": ["S", *MEET], "edges": edges})
+    run.reply("S", parallel_invoke(["Y", "Z"]))
+    assert run.of("BranchConverged")[0].node == "Z"
+    late: dict[str, object] = {"name": "B", "is_convergence_point": True}
+    run = Run({"nodes": ["S", late, *MEET], "edges": [*edges, "Y -> B", "B -> B", "S -> B"]})
+    run.reply("S", parallel_invoke(["B", "Y", "Z"]))
+    assert run.of("BranchConverged")[0].node == "Z", "B is declared before it, and downstream"
+
+
+def met_anew() -> Run:
+    """Of three children of a fork two meet, and the third comes home: who goes on is new, twice, at two depths."""
+    topology = {
+        "nodes": ["S", "H", "A", "B", "C", "Y"],
+        "edges": ["S <-> H", "H <-> A", "H <-> B", "H <-> C", "A -> Y", "B -> Y", "Y -> H"],
+        "entry": "S",
+    }
+    run = Run(topology)
+    run.reply("S", parallel_invoke(["H"]))
+    for number in (1, 2):
+        run.reply("H", parallel_invoke(["A", "B", "C"]))
+        run.reply("A", invoke_agent("Y", "a"))
+        run.reply("C", final_response("c"))
+        run.reply("B", invoke_agent("Y", "b"))
+        if number == 1:
+            run.reply("Y", invoke_agent("H", "y"))
+    return run
+
+
+def test_who_meets_anew_has_a_place_of_its_own_in_the_tree_each_time() -> None:
+    first, second = met_anew().of("BranchConverged")
+    assert (first.continues, first.into_branch_id) == ("new", "b0.f1.b0.f1.c5.1")
+    assert (second.continues, second.into_branch_id) == ("new", "b0.f1.b0.f2.c5.2")
+    assert first.order == [0, 0, 1, 0, 0, 1, 1, 5, 1] and second.order == [0, 0, 1, 0, 0, 2, 1, 5, 2]
+
+
+def test_and_comes_after_the_children_that_were_invoked() -> None:
+    run = met_anew()
+    run.reply("Y", invoke_agent("H", "y"))
+    assert [(r["agent"], r["branch_id"]) for r in run.at("H")["request"]] == [
+        ("C", "b0.f1.b0.f2.b2"), ("Y", "b0.f1.b0.f2.c5.2"),
+    ]  # fmt: skip
+    assert run.replayed() == run.state
+
+
+SHORT = {"nodes": ["S", "A", "B", "C", "Y"], "edges": ["S -> A", "S -> B", "S -> C", "A -> Y", "B -> Y", "C -> Y"]}
+
+
+def short(**policy: object) -> Run:
+    """One of three fails on its way to where the others meet."""
+    run = Run(SHORT, config={"convergence": policy})
+    run.reply("S", parallel_invoke(["A", "B", "C"]))
+    run.fail("C")
+    run.reply("A", invoke_agent("Y", "a"))
+    run.reply("B", invoke_agent("Y", "b"))
+    return run
+
+
+def test_who_failed_on_the_way_does_not_keep_the_owner_from_going_on_where_the_others_met() -> None:
+    assert short(min_ratio=0.5).last("BranchConverged").continues == "owner"
+    assert short(on_insufficient="proceed").last("BranchConverged").continues == "owner"
+
+
+def test_it_does_where_a_person_is_to_decide_whether_that_is_enough() -> None:
+    assert short(on_insufficient="user").last("BranchConverged").continues == "new"
+
+
+def test_a_fork_that_failed_names_itself_how_many_failed_and_the_first_that_did() -> None:
+    run = Run(SHORT, config={"convergence": {"min_ratio": 0.75}})
+    run.reply("S", parallel_invoke(["A", "B", "C"]))
+    run.fail("C")
+    said = "1 of 3 invocations of fork b0.f1 at S failed (min_ratio 0.75): b0.f1.b2 at C: broken"
+    assert run.state.error["message"].startswith(said) and run.state.error["kind"] == "insufficient"
+    run = Run({"nodes": ["A", "B"], "entry": ["A", "B"]})
+    run.fail("B")
+    assert run.state.error["message"].startswith(
+        "1 of 2 invocations of the run failed (min_ratio 1.0): b1 at B: broken"
+    )
+
+
+def test_a_fork_whose_time_was_over_names_itself_and_the_time() -> None:
+    run = Run(SHORT, config={"convergence": {"timeout": 2.5}})
+    run.reply("S", parallel_invoke(["A", "B"]))
+    run.wait(3)
+    (cause,) = run.state.error["causes"]
+    assert cause["message"].startswith("fork b0.f1 at S was not there after 2.5 s") and cause["agent"] == "S"
+    run = Run({"nodes": ["A", "B"], "entry": ["A", "B"]}, config={"convergence": {"timeout": 60}})
+    run.wait(60)
+    assert run.state.error == {
+        "kind": "timeout", "type": "ConvergenceTimeout", "message": "the run was not there after 60 s", "causes": [],
+    }  # fmt: skip
+
+
+def test_a_fork_recorded_without_a_policy_is_under_the_default_one() -> None:
+    fork = Fork("b0.f1", "b0", "S", 2, {}, "", arrivals=1)
+    assert not fork.unmet and fork.brittle and not fork.shared and not fork.wants_people and not fork.doubtful
+    fork.failed = 1
+    assert fork.unmet and fork.doubtful
+    assert insufficient(fork)["message"] == "1 of 2 invocations of fork b0.f1 at S failed (min_ratio 1.0)"
+
+
+def test_what_was_delivered_is_the_result_though_everybody_was_cancelled_since() -> None:
+    run = Run({"nodes": ["A", "B"], "edges": ["A -> B", "A -> End"], "entry": "A"})
+    run.reply("A", parallel_invoke(["End", "B"], {"End": "early"}))
+    run.cancel("b0")
+    run.tend()
+    assert run.state.status == "completed" and run.result == "early"
+
+
+def test_a_run_of_which_nothing_came_is_cancelled_only_if_everybody_was() -> None:
+    run = Run({"nodes": ["A", "B"], "entry": ["A", "B"]}, config={"convergence": {"on_insufficient": "proceed"}})
+    run.cancel("b0")
+    run.fail("B")
+    assert run.state.status == "completed" and run.result is None and run.state.result_count == 0

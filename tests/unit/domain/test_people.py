@@ -214,3 +214,15 @@ def test_who_is_asked_after_another_person_has_a_request_of_their_own(topology: 
     else:
         assert len({first, second, only(run)}) == 3 and run.open[only(run)]["prompt"] == "by Boss"
     assert run.replayed() == run.state
+
+
+def test_whatever_reaches_a_person_with_all_parts_of_a_question_is_one() -> None:
+    run = Run({"nodes": ["A"], "edges": ["A <-> User"], "entry": "A"})
+    question = {"prompt": "p", "choices": ["a", "b"], "schema": {"type": "string"}, "timeout": 9, "default": "b"}
+    run.reply("A", build.invoke_agent("User", question))
+    (asked,) = run.open.values()
+    assert asked["prompt"] == "p" and asked["choices"] == ["a", "b"] and asked["expires_at"].endswith("00:09+00:00")
+    run = Run({"nodes": ["A"], "edges": ["A <-> User"], "entry": "A"})
+    run.reply("A", build.invoke_agent("User", {**question, "colour": "red"}))
+    (asked,) = run.open.values()
+    assert asked["prompt"] == {**question, "colour": "red"} and "choices" not in asked
