@@ -2,13 +2,16 @@
 
 from collections import Counter
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from anabranch.domain.deciders import Supervisor
+from anabranch.domain.deciders import Router, Supervisor
 from anabranch.domain.forking import Fork, checkpoint_id
+from anabranch.domain.intake import Request
 from anabranch.domain.pending import announcements
-from anabranch.domain.turn import Refused
+from anabranch.domain.turn import Refused, Turn
+from anabranch_contracts.events import RunErased
 from anabranch_contracts.messages import ForkRun
 from anabranch_contracts.reply_builders import ask_user, final_response, parallel_invoke
 from tests.simulation.audit import audit
@@ -257,3 +260,17 @@ def test_a_fork_of_a_paused_run_goes_on() -> None:
     run.reply("A", "a")
     other = run.fork(run.state.version)
     assert other.at("B") and run.state.paused and not run.asked
+
+
+def test_a_run_that_was_erased_is_no_past_and_is_not_asked_for_again() -> None:
+    run = Run({"nodes": ["A"]})
+    run.reply("A", "a")
+    erased = Turn(run.state, run.now, UUID(int=9), "operator")
+    erased.record(RunErased(upto=run.state.version))
+    run.events += erased.events
+    with pytest.raises(Refused, match=f"run {RUN} was erased: its past tells nothing"):
+        run.fork(1)
+    body = {"task": "task", "topology": {"nodes": ["A"]}, "config": {}, "context": {}}
+    with pytest.raises(Refused, match=f"run {RUN} was erased; use a new run_id"):
+        run.tell(Router(), Request(RUN, body, "q"))
+    assert run.replayed() == run.state
