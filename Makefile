@@ -7,7 +7,7 @@ MINUTES ?= 20
 RUNS ?= 10000
 SEED ?= 1
 
-.PHONY: demo test check coverage mutants dev simulate chaos bench bench-compare bench-core bench-slopes bench-waiting lock clean
+.PHONY: demo test check coverage mutants dev simulate faults chaos bench bench-compare bench-core bench-slopes bench-waiting lock clean
 .DELETE_ON_ERROR:
 
 .venv/python:
@@ -50,6 +50,9 @@ mutants: .venv/dev
 
 simulate: .venv/dev
 	@$(BIN)/python -m tests.simulation --runs $(N)
+
+faults: .venv/dev
+	@$(BIN)/python -m pytest -q -m "slow or not slow" tests/faults tests/integration/rabbitmq
 
 chaos: .venv/dev
 	@$(BIN)/python -m tests.faults.chaos --minutes $(MINUTES) --runs $(RUNS) --seed $(SEED)

@@ -66,6 +66,11 @@ class Link:
                 await writer.drain()
         writer.close()
 
+    def ports(self) -> list[int]:
+        """Where the server sees our connections come from."""
+        names = [end.get_extra_info("sockname") for end in self._ends if end.get_extra_info("peername")]
+        return [name[1] for name in names if name is not None]
+
     def cut(self, reset: bool = False) -> None:
         """End every connection there is, properly or by a reset; new ones are welcome."""
         for end in self._ends:
@@ -81,6 +86,11 @@ class Link:
         """What was held passes on, as packets do that are sent again."""
         for flow in self._flows.values():
             flow.set()
+
+    def mend(self) -> None:
+        """As if nothing had been."""
+        self.delay, self.refusing = 0.0, False
+        self.release()
 
     def slow(self, seconds: float) -> None:
         """Each piece of at most 4 KiB takes so long; 0 = as fast as it goes."""

@@ -126,10 +126,10 @@ class Broker(Tree):
         self.kill()
         shutil.rmtree(self.home / "mnesia", ignore_errors=True)
 
-    def control(self, *arguments: str) -> None:
-        """`rabbitmqctl`."""
+    def control(self, *arguments: str) -> str:
+        """`rabbitmqctl`; what it says."""
         command = [str(RABBIT.with_name("rabbitmqctl")), "-q", *arguments]
-        subprocess.run(command, check=True, capture_output=True, env=self._environment)
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=self._environment).stdout
 
     def close(self) -> None:
         """End it and the port mapper that it started; remove its folder."""
@@ -195,6 +195,10 @@ class Database(Tree):
                 user="nobody" if os.geteuid() == 0 else None,
             )
         self._await(lambda: _serves(self.port), "Postgres")
+
+    def gone(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
 
     def restart(self) -> None:
         """An orderly restart that waits for nobody: sessions end, what is committed stays."""

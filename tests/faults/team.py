@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from pathlib import Path
 
 from anabranch import agent, ask_user, final_response, parallel_invoke
 
@@ -92,3 +93,13 @@ async def flaky(request, ctx):
 async def clerk(request, memory, ctx):
     invoked(ctx)
     return final_response(request) if memory else ask_user("May we?", choices=["yes", "no"])
+
+
+@agent("Waiter")
+async def waiter(request, ctx):
+    """Say who has the step, in the folder that is the request; answer with that once told to go."""
+    folder = Path(request)
+    (folder / f"begun-{os.getpid()}").touch()
+    while not (folder / f"go-{os.getpid()}").exists():  # noqa: ASYNC110 - a file gives no signal
+        await asyncio.sleep(0.02)
+    return os.getpid()

@@ -1,9 +1,10 @@
 """A broker, a database and two of each service, all of our own: whoever lives here may be killed."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from anabranch.runtime.postgres.migrate import upgrade
@@ -47,6 +48,28 @@ class Town:
             return list(self.services[victim][0].links.values())
         all_links = [one.links for several in self.services.values() for one in several]
         return [by_server[victim] for by_server in all_links if victim in by_server]
+
+    def server(self, victim: str) -> Broker | Database:
+        return self.broker if victim == "broker" else self.database
+
+    def members(self, victim: str) -> list[Process]:
+        """The process that a fault of this victim is a fault of; none of a server."""
+        return [self.services[victim][0].process] if victim in self.services else []
+
+    def do(self, some: list[Link], action: Callable[[Link], None]) -> None:
+        """Something to each of these links."""
+        assert self.threads is not None
+        for link in some:
+            self.threads.do(partial(action, link))
+
+    def heal(self) -> None:
+        """Every link as it should be, everybody there and ready."""
+        for server in ("broker", "database"):
+            self.do(self.links_of(server), Link.mend)
+        for process in self.everybody:
+            if process.process is None or process.process.poll() is not None:
+                process.start()
+        self.await_ready()
 
     def await_ready(self) -> None:
         """Until everybody says so."""

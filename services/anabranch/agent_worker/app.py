@@ -31,7 +31,7 @@ from anabranch.runtime.telemetry import PARKED, STEP_SECONDS, STEPS_RUN
 from anabranch_contracts.addresses import STOP_SIGNAL, step_queue
 from anabranch_contracts.messages import StepError, StepRequested
 
-LONGEST_PAUSE = 5.0
+LONGEST_PAUSE = 1.0
 Key = tuple[UUID, str, int]
 log = structlog.get_logger(__name__)
 

@@ -1,6 +1,6 @@
 """Run a worker as a process of its own, on RabbitMQ."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from anabranch.agent_worker.app import Worker
@@ -8,6 +8,7 @@ from anabranch.agents.errors import InvalidAgent
 from anabranch.agents.registry import AGENTS, load_modules
 from anabranch.runtime.lifecycle import Lifecycle, Opened, Runnable
 from anabranch.runtime.ports import Transport
+from anabranch.runtime.pulse import Pulse
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch.runtime.redacting import redacting
 from anabranch.runtime.settings import Settings, required
@@ -33,11 +34,11 @@ async def serve(settings: Settings) -> int:
 
 
 @asynccontextmanager
-async def opened(worker: Worker, transport: Transport) -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
+async def opened(worker: Worker, transport: Transport) -> AsyncIterator[tuple[Runnable, Pulse]]:
     """The worker, going on over a connection that was reached and is closed behind it."""
     try:
         await transport.connect()
         worker.attach(transport)
-        yield worker, transport.healthy
+        yield worker, Pulse([transport.probe], transport.healthy, transport.lose)
     finally:
         await transport.close()

@@ -7,6 +7,7 @@ from anabranch.runtime.actor import Actor
 from anabranch.runtime.lifecycle import Lifecycle, Opened, Runnable
 from anabranch.runtime.ports import Store, Transport
 from anabranch.runtime.postgres.store import PostgresStore
+from anabranch.runtime.pulse import Pulse
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch.runtime.redacting import redacting
 from anabranch.runtime.settings import Settings, required
@@ -27,12 +28,13 @@ async def serve(name: str, make: Callable[[Store, Transport], Actor], settings: 
 @asynccontextmanager
 async def opened(
     store: Store, transport: Transport, make: Callable[[Store, Transport], Actor]
-) -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
+) -> AsyncIterator[tuple[Runnable, Pulse]]:
     """The actor over ports that were reached; they are closed behind it."""
     try:
         await store.ready()
+        await store.probe()
         await transport.connect()
-        yield make(store, transport), transport.healthy
+        yield make(store, transport), Pulse([transport.probe, store.probe], transport.healthy, transport.lose)
     finally:
         await transport.close()
         await store.close()

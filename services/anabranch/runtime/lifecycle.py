@@ -5,9 +5,10 @@
        |          +-- SIGTERM, SIGINT --> draining --> exit 0
        +-- not once reached within `patience` --> exit 3
 
-A service is opened anew as often as a dependency is lost; no connection is repaired in place. What is neither
-a lost dependency nor a signal is a defect: it ends the process with its traceback, and whoever runs it starts
-another. Exit 2 is a wrong setting.
+A service is opened anew as often as a dependency is lost; no connection is repaired in place. It is ready while
+its pulse beats, and after a loss only once it has served for a moment: who opens well and fails at work (a full
+disk) stays unready and comes back less and less often. What is neither a lost dependency nor a signal is a defect:
+it ends the process with its traceback, and whoever runs it starts another. Exit 2 is a wrong setting.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ import structlog
 
 from anabranch.runtime.health import HealthServer
 from anabranch.runtime.ports import Conflict, Unavailable
+from anabranch.runtime.pulse import Pulse
 from anabranch.runtime.redaction import redacted
 from anabranch.runtime.settings import Settings, load
 from anabranch.runtime.telemetry import configure_logging
@@ -28,7 +30,9 @@ from anabranch_contracts.errors import AnabranchError
 
 PATIENCE_SECONDS = 60.0
 DRAIN_SECONDS = 30.0
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+TRIAL_SECONDS = 1.0
+LEAVE_SECONDS = 5.0
 log = structlog.get_logger(__name__)
 
 
@@ -42,8 +46,7 @@ class Runnable(Protocol):
     async def stop(self) -> None: ...
 
 
-Healthy = Callable[[], bool]
-Opened = AbstractAsyncContextManager[tuple[Runnable, Healthy]]
+Opened = AbstractAsyncContextManager[tuple[Runnable, Pulse]]
 
 
 class Lifecycle:
@@ -63,8 +66,9 @@ class Lifecycle:
         self._patience = patience
         self._drain_seconds = drain
         self._stopping = asyncio.Event()
-        self._healthy: Healthy = lambda: False
+        self._pulse: Pulse | None = None
         self._was_ready = False
+        self._trial = 0.0
         self._pause = SHORTEST_PAUSE
 
     async def serve(self) -> int:
@@ -76,7 +80,7 @@ class Lifecycle:
         try:
             async with AsyncExitStack() as stack:
                 if self._settings.metrics_port is not None:
-                    server = HealthServer(lambda: self._healthy(), port=self._settings.metrics_port)
+                    server = HealthServer(self._ready, port=self._settings.metrics_port)
                     await stack.enter_async_context(server)
                 return await self.keep_running()
         finally:
@@ -86,6 +90,9 @@ class Lifecycle:
     def stop(self) -> None:
         """Drain and leave."""
         self._stopping.set()
+
+    def _ready(self) -> bool:
+        return self._pulse is not None and self._pulse.beating()
 
     async def keep_running(self) -> int:
         """Open, serve and open anew until `stop`; the exit code."""
@@ -101,6 +108,7 @@ class Lifecycle:
                     log.error("given up", service=self._name, **said)
                     return 3
                 log.warning("unavailable", service=self._name, **said, again_in=self._pause)
+                self._trial = TRIAL_SECONDS
                 await self._rest()
         log.info("stopped", service=self._name)
         return 0
@@ -118,34 +126,48 @@ class Lifecycle:
                 opening.cancel()
                 await asyncio.wait({opening})
                 return
-            service, healthy = await opening
+            service, pulse = await opening
             running = asyncio.create_task(service.run())
-            readying = asyncio.create_task(self._when_ready(service, healthy))
+            watching = asyncio.create_task(self._watch(service, pulse))
             try:
-                if await self._unless_stopped(running):
-                    await running
-                else:
+                if not await self._unless_stopped(running, watching):
                     await self._drain(service, running)
+                elif watching.done():
+                    await self._end(running)
+                    await watching
+                else:
+                    await running
             finally:
-                self._healthy = lambda: False
-                readying.cancel()
+                self._pulse = None
+                watching.cancel()
                 running.cancel()
 
-    async def _unless_stopped(self, task: "asyncio.Task[Any]") -> bool:
-        """Whether the task came to its end before a signal did."""
+    async def _unless_stopped(self, *tasks: "asyncio.Task[Any]") -> bool:
+        """Whether one of the tasks came to its end before a signal did."""
         stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        return task.done()
+        return any(task.done() for task in tasks)
 
-    async def _when_ready(self, service: Runnable, healthy: Healthy) -> None:
+    async def _watch(self, service: Runnable, pulse: Pulse) -> None:
+        """Say that it is ready once it is, and for as long as it is; raises `Unavailable` when the pulse is gone."""
         await service.ready.wait()
-        self._healthy, self._was_ready, self._pause = healthy, True, SHORTEST_PAUSE
+        await asyncio.sleep(self._trial)
+        self._pulse, self._was_ready, self._pause = pulse, True, SHORTEST_PAUSE
         log.info("ready", service=self._name)
+        await pulse.watch()
+
+    async def _end(self, running: "asyncio.Task[None]") -> None:
+        """Who hears that the connection was given up leaves with what it can keep; who hangs is cancelled."""
+        await asyncio.wait({running}, timeout=TRIAL_SECONDS)
+        running.cancel()
+        await asyncio.wait({running}, timeout=LEAVE_SECONDS)
+        if running.done() and not running.cancelled() and (error := running.exception()) is not None:
+            _expected(error)
 
     async def _drain(self, service: Runnable, running: "asyncio.Task[None]") -> None:
         log.info("draining", service=self._name)
-        self._healthy = lambda: False
+        self._pulse = None
         stopping = asyncio.create_task(service.stop())
         await asyncio.wait({running}, timeout=self._drain_seconds)
         stopping.cancel()
@@ -155,7 +177,7 @@ class Lifecycle:
             return
         log.warning("not drained in time, what is in hand is left to others", service=self._name)
         running.cancel()
-        await asyncio.wait({running}, timeout=LONGEST_PAUSE)
+        await asyncio.wait({running}, timeout=LEAVE_SECONDS)
 
 
 def _expected(error: BaseException) -> BaseException:

@@ -71,5 +71,11 @@ class RedactingTransport:
     def healthy(self) -> bool:
         return self._transport.healthy()
 
+    async def probe(self) -> None:
+        await self._transport.probe()
+
+    def lose(self) -> None:
+        self._transport.lose()
+
     async def close(self) -> None:
         await self._transport.close()

@@ -25,10 +25,7 @@ async def main():
 async def execute(**more):
     requests = list(range(6))
     # Create pool for parallel execution
-    pool = AgentPool(
-        agent_class=Worker,
-        num_instances=5
-    )
+    pool = AgentPool(agent_class=Worker, num_instances=5)
 
     # Pool handles concurrent requests
     results = await pool.execute_parallel(requests, **more)

@@ -30,10 +30,7 @@ async def save():
         if event["type"] == "RunPaused":
             break
     # Save state during execution
-    checkpoint_id = await state_manager.create_checkpoint(
-        session_id="abc123",
-        checkpoint_name="before_analysis"
-    )
+    checkpoint_id = await state_manager.create_checkpoint(session_id="abc123", checkpoint_name="before_analysis")
     return handle, checkpoint_id
 
 

@@ -6,11 +6,7 @@ from tests.acceptance.telling import told
 topology = {"nodes": ["Opener", "Branches", "Twig1", "Twig2"],
             "edges": ["Opener -> Branches", "Branches <-> Twig1", "Branches <-> Twig2"]}  # fmt: skip
 
-context = {
-    "session_id": "s-2",
-    "user_data": {"name": "Ada"},
-    "metadata": {"priority": "high"}
-}
+context = {"session_id": "s-2", "user_data": {"name": "Ada"}, "metadata": {"priority": "high"}}
 
 
 def seen(context):

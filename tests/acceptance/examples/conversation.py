@@ -6,7 +6,7 @@ from tests.acceptance.telling import told
 
 topology = {
     "nodes": ["Agent1", "Agent2"],
-    "edges": ["Agent1 <-> Agent2"]  # Bidirectional
+    "edges": ["Agent1 <-> Agent2"],  # Bidirectional
 }
 # Execution: Agent1 ↔ Agent2 (multiple turns)
 

@@ -21,8 +21,8 @@ def spawner(request):
         "agent_requests": {
             "Worker1": "Process segment A",
             "Worker2": "Process segment B",
-            "Worker3": "Process segment C"
-        }
+            "Worker3": "Process segment C",
+        },
     }
 
 

@@ -33,10 +33,7 @@ async def refusal():
 
 
 async def main():
-    result = await Orchestra.run(
-        task="Analyze market data",
-        topology=topology
-    )
+    result = await Orchestra.run(task="Analyze market data", topology=topology)
     return {"Analyze market data": told(result), "refused": await refusal()}
 
 

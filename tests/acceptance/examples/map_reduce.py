@@ -13,16 +13,10 @@ topology = {
 async def map_reduce(request):
     data_chunks = request.split("|")
     # Map phase: parallel processing
-    map_results = await parallel_invoke(
-        agents=["Mapper1", "Mapper2", "Mapper3"],
-        tasks=data_chunks
-    )
+    map_results = await parallel_invoke(agents=["Mapper1", "Mapper2", "Mapper3"], tasks=data_chunks)
 
     # Reduce phase: aggregation
-    final_result = await invoke_agent(
-        "Reducer",
-        request=map_results
-    )
+    final_result = await invoke_agent("Reducer", request=map_results)
     return final_response({"words": map_results, "sum": final_result})
 
 

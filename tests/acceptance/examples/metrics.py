@@ -39,7 +39,7 @@ async def main():
         "branch_count": 0,
         "parallel_branches": 0,
         "convergence_wait_time": 0,
-        "total_duration": 0
+        "total_duration": 0,
     }
     return {
         "measure": told(result),

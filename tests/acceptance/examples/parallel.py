@@ -3,11 +3,7 @@
 from anabranch import Orchestra, PatternConfig, agent
 from tests.acceptance.telling import told
 
-topology = PatternConfig.hub_and_spoke(
-    hub="Coordinator",
-    spokes=["W1", "W2", "W3"],
-    parallel_spokes=True
-)
+topology = PatternConfig.hub_and_spoke(hub="Coordinator", spokes=["W1", "W2", "W3"], parallel_spokes=True)
 # Execution: Coordinator → (W1 || W2 || W3) → Coordinator
 
 

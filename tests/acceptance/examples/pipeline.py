@@ -7,13 +7,10 @@ from tests.acceptance.telling import told
 stages = [
     {"name": "extract", "agents": ["Extractor"]},
     {"name": "transform", "agents": ["T1", "T2"]},
-    {"name": "load", "agents": ["Loader"]}
+    {"name": "load", "agents": ["Loader"]},
 ]
 
-topology = PatternConfig.pipeline(
-    stages=stages,
-    parallel_within_stage=True
-)
+topology = PatternConfig.pipeline(stages=stages, parallel_within_stage=True)
 
 
 @agent("Extractor")

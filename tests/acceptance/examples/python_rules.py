@@ -11,10 +11,7 @@ topology = PatternConfig.pipeline(stages=[{"name": n, "agents": [n]} for n in ("
 rules = [
     TimeoutRule(max_duration_seconds=300),
     MaxStepsRule(max_steps=100),
-    ConditionalRule(
-        condition=lambda ctx: ctx.metadata.get("priority") == "high",
-        action="allow"
-    )
+    ConditionalRule(condition=lambda ctx: ctx.metadata.get("priority") == "high", action="allow"),
 ]
 
 topology.rules = rules

@@ -10,10 +10,7 @@ topology = PatternConfig.ring(["Ping", "Pong"])
 rules = [
     TimeoutRule(max_duration_seconds=300),
     MaxStepsRule(max_steps=5),
-    ConditionalRule(
-        condition='context.metadata.priority == "high"',
-        action="allow"
-    )
+    ConditionalRule(condition='context.metadata.priority == "high"', action="allow"),
 ]
 
 topology.rules = rules

@@ -3,10 +3,7 @@
 from anabranch import Orchestra, agent
 from tests.acceptance.telling import told
 
-topology = {
-    "nodes": ["A", "B", "C"],
-    "edges": ["A -> B", "B -> C"]
-}
+topology = {"nodes": ["A", "B", "C"], "edges": ["A -> B", "B -> C"]}
 # Execution: A → B → C
 
 

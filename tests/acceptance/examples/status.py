@@ -22,9 +22,7 @@ SHOWN = {
 
 
 async def shown(verbosity):
-    config = ExecutionConfig(
-        status=StatusConfig.from_verbosity(verbosity)
-    )
+    config = ExecutionConfig(status=StatusConfig.from_verbosity(verbosity))
     with redirect_stderr(io.StringIO()) as said:
         result = await Orchestra.run(task=f"verbosity {verbosity}", topology=metrics.topology, config=config)
     text = said.getvalue()

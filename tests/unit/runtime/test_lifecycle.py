@@ -3,13 +3,14 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from anabranch.runtime.lifecycle import Lifecycle, Runnable
 from anabranch.runtime.ports import Unavailable
+from anabranch.runtime.pulse import Pulse
 from anabranch.runtime.settings import Settings
 from anabranch_contracts.errors import AnabranchError
 
@@ -42,11 +43,11 @@ class Opening:
         self.closed = 0
 
     @asynccontextmanager
-    async def __call__(self) -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
+    async def __call__(self) -> AsyncIterator[tuple[Runnable, Pulse]]:
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
-        yield outcome, lambda: True
+        yield outcome, Pulse([], lambda: True, lambda: None)
         self.closed += 1
 
 
@@ -102,10 +103,10 @@ async def test_a_signal_while_connecting_is_heeded() -> None:
     connecting = asyncio.Event()
 
     @asynccontextmanager
-    async def slow() -> AsyncIterator[tuple[Runnable, Callable[[], bool]]]:
+    async def slow() -> AsyncIterator[tuple[Runnable, Pulse]]:
         connecting.set()
         await asyncio.Event().wait()
-        yield Service(), lambda: True
+        yield Service(), Pulse([], lambda: True, lambda: None)
 
     serving = asyncio.create_task(Lifecycle("test", slow, Settings()).serve())
     await connecting.wait()

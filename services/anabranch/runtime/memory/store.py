@@ -59,6 +59,9 @@ class MemoryStore:
         due = {row["run_id"] for row in rows if row["due_at"] is not None and row["due_at"] <= now}
         return sorted(due)[:limit]
 
+    async def probe(self) -> None:
+        """It is always there."""
+
     async def close(self) -> None:
         """Nothing to release."""
 

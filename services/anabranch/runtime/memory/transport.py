@@ -213,6 +213,16 @@ class MemoryTransport:
     def healthy(self) -> bool:
         return not self._closed
 
+    async def probe(self) -> None:
+        """It confirms whatever it gets, until it is closed."""
+        if self._closed:
+            raise Unavailable("the transport is closed")
+
+    def lose(self) -> None:
+        self._closed = True
+        for inbox in self._inboxes:
+            inbox.close()
+
     async def close(self) -> None:
         self._closed = True
         for inbox in self._inboxes:

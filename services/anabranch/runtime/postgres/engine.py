@@ -14,7 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from anabranch.runtime.ports import Conflict, Unavailable
 
 LOST_RACES = (UniqueViolationError, DeadlockDetectedError, SerializationError)
-CANNOT_SERVE = ("08", "28", "3D", "53", "57")  # connection, authorisation, no such database, resources, operator
+# connection, transaction (read only, idle too long), authorisation, no such database, resources, operator, system
+CANNOT_SERVE = ("08", "25", "28", "3D", "53", "57", "58")
+COMMAND_SECONDS = 30
+SESSION = {
+    "application_name": "anabranch",
+    "idle_in_transaction_session_timeout": "10s",  # who stops in the middle must not hold the locks of its runs
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20s",  # nor who has vanished from the network
+}
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -37,7 +47,7 @@ def create_engine(url: str, pool_size: int = 5) -> AsyncEngine:
         pool_recycle=1800,
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
-        connect_args={"timeout": 10, "command_timeout": 60, "server_settings": {"application_name": "anabranch"}},
+        connect_args={"timeout": 10, "command_timeout": COMMAND_SECONDS, "server_settings": SESSION},
     )
 
 

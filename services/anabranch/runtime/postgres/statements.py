@@ -42,6 +42,10 @@ SUBSCRIBE = (
     "WHERE (e.xid, e.position) > ($1::text::xid8, $2::bigint) "
     "AND e.xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY e.xid, e.position LIMIT $3::integer"
 )
+PROBE = (
+    "SELECT current_setting('transaction_read_only') = 'on' "
+    "FROM (SELECT count(*) FROM (SELECT FROM anabranch.run_rows LIMIT 1) AS readable) AS answered"
+)
 LIVE_RUNS = (
     "SELECT run_id FROM anabranch.run_rows "
     "WHERE status NOT IN ('completed', 'failed', 'cancelled', 'rejected') ORDER BY run_id"

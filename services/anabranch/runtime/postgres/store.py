@@ -4,6 +4,7 @@ A unit locks the rows of its runs in id order; their versions tell at once wheth
 The lock only saves wasted work: the primary key (run_id, version) is the fence that decides who was first.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -13,11 +14,13 @@ from uuid import UUID
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from anabranch.runtime.ports import Recorded, Row, Snapshot, Stream
+from anabranch.runtime.ports import Recorded, Row, Snapshot, Stream, Unavailable
 from anabranch.runtime.postgres import statements as sql
 from anabranch.runtime.postgres.engine import create_engine, translated
 from anabranch.runtime.postgres.schema import require
 from anabranch_contracts.catalog import UnknownEvent, decode
+
+GOODBYE_SECONDS = 3.0
 
 
 def recorded(row: Any) -> Recorded:
@@ -68,8 +71,18 @@ class PostgresStore:
         async with translated(), self.engine.connect() as connection:
             return [row.run_id for row in await connection.exec_driver_sql(statement, parameters)]
 
+    async def probe(self) -> None:
+        async with translated(), self.engine.connect() as connection:
+            if (await connection.exec_driver_sql(sql.PROBE)).scalar_one():
+                raise Unavailable("Postgres only reads: this server is a standby, or was told to")
+
     async def close(self) -> None:
-        await self.engine.dispose()
+        """Say goodbye to the server, if it still listens."""
+        try:
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await self.engine.dispose()
+        except TimeoutError:
+            await self.engine.dispose(close=False)
 
 
 class PostgresUnit:

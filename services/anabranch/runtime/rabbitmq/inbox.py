@@ -11,6 +11,7 @@ from aiormq.exceptions import AMQPError
 
 from anabranch.runtime.ports import Delivery, Unavailable
 
+LEAVE_SECONDS = 5.0
 GONE = (AMQPError, OSError, RuntimeError)
 
 
@@ -75,9 +76,12 @@ class RabbitInbox:
             return
         self._stopped = True
         self._arrived.set()
+        if self.failed:
+            return
         with suppress(*GONE, asyncio.TimeoutError):
-            for tag in self._tags:
-                await self._channel.basic_cancel(tag, timeout=5)
+            async with asyncio.timeout(LEAVE_SECONDS):
+                for tag in self._tags:
+                    await self._channel.basic_cancel(tag)
         await self.requeue(list(self._waiting))
         self._waiting.clear()
 

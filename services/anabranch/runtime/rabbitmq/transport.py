@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 import aio_pika
 import structlog
@@ -35,6 +36,7 @@ from anabranch_contracts.addresses import (
 
 IN_FLIGHT = 256
 PERSISTENT = 2
+NOBODY = "anabranch.nobody"
 MOST_HEADERS, LONGEST_HEADER = 50, 1000
 BROKEN = (AMQPError, OSError, TimeoutError, RuntimeError)
 log = structlog.get_logger(__name__)
@@ -55,6 +57,7 @@ class RabbitTransport:
         self._publisher: RawChannel | None = None
         self._inboxes: list[RabbitInbox] = []
         self._declared: set[str] = set()
+        self._in_flight: dict[UUID, asyncio.Event] = {}
 
     async def connect(self) -> None:
         """Connect and declare what every service needs; raises `Unavailable`."""
@@ -64,6 +67,7 @@ class RabbitTransport:
                 self._connection.close_callbacks.add(self._lost)
                 self._publisher = await self._channel(confirms=True)
                 await self._declare()
+                await self.probe()
         except BROKEN as error:
             raise Unavailable(f"RabbitMQ cannot be reached: {error or type(error).__name__}") from error
 
@@ -92,6 +96,16 @@ class RabbitTransport:
         if self._publisher is None or not self.healthy():
             raise Unavailable("RabbitMQ: the connection is gone")
         return self._publisher
+
+    async def probe(self) -> None:
+        """Publish to nobody: confirmed by a broker that is there and takes what is published."""
+        try:
+            await self._raw().basic_publish(b"", routing_key=NOBODY, timeout=self._publish_timeout)
+        except BROKEN as error:
+            raise Unavailable(f"RabbitMQ confirms nothing: {error or type(error).__name__}") from error
+
+    def lose(self) -> None:
+        self._lost()
 
     def _lost(self, *_: Any) -> None:
         """Any end of the connection or a channel ends all of it."""
@@ -147,8 +161,16 @@ class RabbitTransport:
             await self._guarded(self._send(message, message_id=str(uuid7())))
 
     async def _publish_one(self, message: Outgoing) -> None:
-        sending = self._send(message, str(message.message_id))
-        await self._guarded(sending if message.reply_to_queue is None else self._offer(sending, message))
+        """One at a time of each id: the client tells confirms apart by it, and would give one the other's."""
+        while (other := self._in_flight.get(message.message_id)) is not None:
+            await other.wait()
+        self._in_flight[message.message_id] = over = asyncio.Event()
+        try:
+            sending = self._send(message, str(message.message_id))
+            await self._guarded(sending if message.reply_to_queue is None else self._offer(sending, message))
+        finally:
+            del self._in_flight[message.message_id]
+            over.set()
 
     async def _offer(self, sending: Any, reply: Outgoing) -> None:
         """A reply that its queue refuses is dropped like one to a queue that is gone: nobody else waits for it."""
