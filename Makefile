@@ -7,7 +7,7 @@ MINUTES ?= 20
 RUNS ?= 10000
 SEED ?= 1
 
-.PHONY: demo test check coverage mutants dev simulate faults chaos bench bench-compare bench-core bench-slopes bench-waiting lock clean
+.PHONY: demo test check coverage mutants dev simulate fuzz faults chaos bench bench-compare bench-core bench-slopes bench-waiting lock clean
 .DELETE_ON_ERROR:
 
 .venv/python:
@@ -47,6 +47,9 @@ coverage: .venv/dev
 # Mutants of the pure floors; what was tried already is kept in .mutation/. An hour on two cores.
 mutants: .venv/dev
 	@$(BIN)/python -m ops.mutation
+
+fuzz: .venv/dev
+	@$(BIN)/python -m tests.fuzz --inputs $(N)
 
 simulate: .venv/dev
 	@$(BIN)/python -m tests.simulation --runs $(N)

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from anabranch_contracts.errors import place
+
 JSON = Any
 
 
@@ -75,7 +77,7 @@ def _parsed(model: type[Any], value: JSON, where: str, strict: bool = False) -> 
     try:
         return model.model_validate(value, strict=strict), []
     except ValidationError as error:
-        return None, [f"{'.'.join([where, *map(str, e['loc'])])}: {_mend(e)}" for e in error.errors()]
+        return None, [f"{'.'.join(filter(None, [where, place(e['loc'])]))}: {_mend(e)}" for e in error.errors()]
 
 
 def _mend(error: Any) -> str:

@@ -1,6 +1,9 @@
 """Errors that users raise in agents, and errors that the client raises for users."""
 
+from collections.abc import Iterable
 from typing import Any
+
+LONGEST_NAME, DEEPEST_PLACE = 80, 12
 
 
 class AnabranchError(Exception):
@@ -49,3 +52,8 @@ class InvalidTopology(AnabranchError):
     def __init__(self, errors: list[str]) -> None:
         super().__init__("; ".join(errors), hint="correct the topology and try again")
         self.errors = errors
+
+
+def place(parts: Iterable[Any]) -> str:
+    """Where in a value something is wrong, `a.0.b`; names that a stranger made up are cut."""
+    return ".".join(str(part)[:LONGEST_NAME] for part in list(parts)[:DEEPEST_PLACE])

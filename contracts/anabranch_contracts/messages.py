@@ -7,6 +7,8 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 JSON = Any
+MOST = 2**31 - 1
+"""What the tables hold."""
 
 
 class Message(BaseModel):
@@ -57,8 +59,8 @@ def _cut(most: int) -> Callable[[str], str]:
 class Usage(Message):
     """What an agent invocation consumed; `cost` in the caller's currency. What is out of bounds is brought within."""
 
-    input_tokens: Annotated[int | None, BeforeValidator(_within(2**31 - 1, int))] = None
-    output_tokens: Annotated[int | None, BeforeValidator(_within(2**31 - 1, int))] = None
+    input_tokens: Annotated[int | None, BeforeValidator(_within(MOST, int))] = None
+    output_tokens: Annotated[int | None, BeforeValidator(_within(MOST, int))] = None
     cost: Annotated[float | None, BeforeValidator(_within(10**9, float))] = None
 
 
@@ -68,7 +70,7 @@ class StepReference(Message):
     run_id: UUID
     branch_id: str = Field(min_length=1)
     step_id: str = Field(min_length=1)
-    attempt: int = Field(ge=1)
+    attempt: int = Field(ge=1, le=MOST)
 
 
 class StepCompleted(StepReference):
@@ -107,7 +109,7 @@ class StepRequested(StepReference):
     inside the agent's code came to so far: `{"print", "value"}` each.
     """
 
-    step_number: int
+    step_number: int = Field(le=MOST)
     agent: str
     request: JSON = None
     memory: list[dict[str, JSON]] = Field(default_factory=list)
@@ -178,7 +180,7 @@ class ForkRun(Command):
     """
 
     new_run_id: UUID | None = None
-    at: int | str
+    at: Annotated[int, Field(ge=-MOST, le=MOST)] | str
     topology: JSON = None
     context: dict[str, JSON] | None = None
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from anabranch_contracts.addresses import step_queue
 from anabranch_contracts.config import parse_memory, parse_policy
+from anabranch_contracts.errors import place
 from anabranch_contracts.rules import MaxTurnsRule, Rule, parse_rule
 from anabranch_contracts.topology import END, RESERVED, START, Edge, Node, Topology, read_edge
 
@@ -156,7 +157,7 @@ class _Reading:
         except ValidationError as error:
             for e in error.errors():
                 mend = "unknown key, remove it" if e["type"] == "extra_forbidden" else e["msg"]
-                self._wrong(f"{where}: {'.'.join(map(str, e['loc']))}: {mend}")
+                self._wrong(f"{where}: {place(e['loc'])}: {mend}")
             return None
         if isinstance(built, Node) and built.convergence is not None:
             self.errors += parse_policy(built.convergence, f"topology: {where}: convergence")

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from anabranch_contracts.errors import place
 from anabranch_contracts.fingerprints import fingerprint
 
 JSON = Any
@@ -131,7 +132,7 @@ def _built(cls: type[Rule], fields: dict[str, JSON]) -> tuple[Rule | None, list[
     try:
         return cls.model_validate(fields), []
     except ValidationError as error:
-        where = [f"rules: {cls.__name__}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        where = [f"rules: {cls.__name__}.{place(e['loc'])}: {e['msg']}" for e in error.errors()]
         return None, where
 
 

@@ -12,6 +12,7 @@ from anabranch.agents.invoke import Answer
 from anabranch.runtime.ports import Delivery, Outgoing
 from anabranch.runtime.reading import MAX_BYTES, MAX_DEPTH, Unreadable, deeper_than
 from anabranch.runtime.tracing import carried
+from anabranch_contracts.errors import place
 from anabranch_contracts.messages import StepError, StepRequested, Usage
 
 JSON = Any
@@ -32,7 +33,7 @@ def read_step(delivery: Delivery) -> StepRequested:
         step = StepRequested.model_validate_json(delivery.body)
         deadline_of(step)
     except ValidationError as error:
-        reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors()[:20])
+        reasons = "; ".join(f"{place(e['loc']) or 'body'}: {e['msg']}" for e in error.errors()[:20])
         raise Unreadable(reasons) from None
     except ValueError as error:
         raise Unreadable(f"deadline: {error}") from None

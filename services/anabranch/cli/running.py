@@ -104,6 +104,7 @@ def submit(file: Path, *, task: str, context: str = "{}", config: str = "{}", js
 
 
 def as_value(text: str) -> JSON:
+    _legible(text)
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -111,6 +112,7 @@ def as_value(text: str) -> JSON:
 
 
 def as_object(text: str) -> dict[str, JSON]:
+    _legible(text)
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -118,3 +120,9 @@ def as_object(text: str) -> dict[str, JSON]:
     if not isinstance(value, dict):
         raise AnabranchError(f"not a JSON object: {text[:80]!r}", hint="""write it like '{"key": "value"}'""")
     return value
+
+
+def _legible(text: str) -> None:
+    """What the terminal gave must be text: bytes that are none can be sent to nobody."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise AnabranchError(f"not UTF-8: {text[:80]!r}", hint="is the terminal's encoding UTF-8?")

@@ -17,9 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from anabranch.client import queries
 from anabranch.client.session import Session
+from anabranch.domain.deciders import Command
+from anabranch.domain.forking import Fork
 from anabranch.runtime.ids import uuid7
-from anabranch.runtime.ports import Unavailable
+from anabranch.runtime.ports import Delivery, Unavailable
 from anabranch.runtime.postgres.engine import translated
+from anabranch.runtime.reading import Unreadable, read
 from anabranch.runtime.redaction import NOTHING, Redaction
 from anabranch_contracts.errors import CommandRefused
 
@@ -93,7 +96,15 @@ async def _hand_over(database: AsyncEngine, session: Session, row: dict[str, JSO
     identity = UUID(str(row["message_id"]))
     outcome: dict[str, JSON] = {"accepted": True}
     try:
+        _check(row, identity)
         await session.command(row["routing_key"], row["body"], identity=identity)
-    except CommandRefused as why:
+    except (CommandRefused, Unreadable) as why:
         outcome = {"accepted": False, "reason": str(why)}
     await _execute(database, ANSWER, identity, orjson.dumps(outcome).decode())
+
+
+def _check(row: dict[str, JSON], identity: UUID) -> None:
+    """Anybody may write into a table: what is no command would never be answered, and keep all others waiting."""
+    found = read(Delivery(row["routing_key"], orjson.dumps(row["body"]), str(identity)))
+    if not isinstance(found.message, Command | Fork):
+        raise CommandRefused(f"{row['routing_key']} is no command")

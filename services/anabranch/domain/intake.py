@@ -15,6 +15,7 @@ from anabranch.domain.state import ROOT, RunState
 from anabranch.domain.stepping import too_many_branches
 from anabranch.domain.turn import Refused, Turn
 from anabranch_contracts.config import RunConfig, parse_config
+from anabranch_contracts.errors import place
 from anabranch_contracts.events import BranchSpawned, OutcomeAwaited, RunRejected, RunStarted
 from anabranch_contracts.messages import RunRequested
 from anabranch_contracts.notation import parse_topology
@@ -78,7 +79,7 @@ def _asked(body: JSON) -> tuple[RunRequested | None, list[str]]:
     try:
         return RunRequested.model_validate(body), []
     except ValidationError as error:
-        return None, [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors()]
+        return None, [f"{place(e['loc']) or 'body'}: {e['msg']}" for e in error.errors()]
 
 
 def _rejected(request: Request, errors: list[str]) -> RunRejected:

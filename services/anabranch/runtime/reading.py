@@ -17,6 +17,7 @@ from anabranch.domain.intake import Request
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery
 from anabranch_contracts import messages as m
+from anabranch_contracts.errors import place
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 100
@@ -106,7 +107,7 @@ def _validated(model: type[BaseModel], body: Any) -> Any:
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors()[:20])
+        reasons = "; ".join(f"{place(e['loc']) or 'body'}: {e['msg']}" for e in error.errors()[:20])
         raise Unreadable(reasons) from None
 
 

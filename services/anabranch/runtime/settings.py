@@ -72,7 +72,10 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _home(cls, value: Path) -> Path:
-        return value.expanduser()
+        try:
+            return value.expanduser()
+        except RuntimeError as error:  # ~somebody who is not here
+            raise ValueError(str(error)) from None
 
 
 def load() -> Settings:
