@@ -1,17 +1,16 @@
 """A run of 100 steps is forked at its versions: every fork ends the same, and what was done is not done again."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import orjson
 
-from anabranch.agent_worker.steps import completed, failed
-from anabranch.agents.failures import step_error
+from anabranch.agents.context import StepContext
 from anabranch.agents.invoke import invoke
-from anabranch.agents.registry import AGENTS
+from anabranch.agents.registry import AGENTS, Agent, Registry
 from anabranch.domain.recorded import Recorded
 from anabranch_contracts import events as e
 from anabranch_contracts.messages import StepRequested
@@ -20,7 +19,6 @@ from tests.acceptance.client import Client, client
 from tests.acceptance.tables import JSON, Row, Tables, tables
 from tests.processes import house
 from tests.simulation.laws import differences, forks, lawful, outcome, recorded
-from tests.simulation.seams import at_once
 from tests.simulation.world import World
 
 Attempt = tuple[str, int]
@@ -31,18 +29,23 @@ SAME = ("step_id", "branch_id", "step_number", "agent", "status", "attempt", "re
 
 @dataclass
 class Journey(World):
-    """The journey in the simulator's world: production handlers on ports in memory, the agents as they are."""
+    """The journey in the simulator's world: production services on ports in memory, the agents as they are."""
 
     worked: list[Attempt] = field(default_factory=list)
 
-    def reply(self, step: JSON) -> tuple[str, dict[str, JSON]]:
-        asked = StepRequested.model_validate(step)
-        self.worked.append((asked.step_id, asked.attempt))
-        try:
-            result = completed(at_once(invoke(AGENTS.resolve(asked.agent), asked)))
-        except Exception as error:  # what an agent raises is its step's outcome
-            result = failed(step_error(error))
-        return result.status, result.fields
+    def casting(self) -> Registry:
+        cast = Registry()
+        for node in self.topology["nodes"]:
+            if node["name"] in AGENTS:
+                cast.register(node["name"], self._noted(AGENTS.resolve(node["name"])))
+        return cast
+
+    def _noted(self, agent: Agent) -> Callable[..., Awaitable[JSON]]:
+        async def noted(step: StepRequested, ctx: StepContext) -> JSON:
+            self.worked.append((step.step_id, step.attempt))
+            return (await invoke(agent, step, ctx)).reply
+
+        return noted
 
     def person(self, request: JSON) -> JSON:
         return journey.person(request)
@@ -63,7 +66,7 @@ def test_a_fork_at_any_version_ends_the_same_and_runs_only_what_was_left() -> No
     assert run["status"] == "completed" and run["total_steps"] == journey.STEPS
     assert sorted(calm.worked) == left(events, 0)
     for at in range(1, len(events) + 1):
-        fork = forks(calm, at, schedule=at, faults=False)
+        fork = forks(calm, at, schedule=at, faulty=False)
         assert not (found := differences(outcome(fork), outcome(calm))), (at, found)
         assert isinstance(fork, Journey) and sorted(fork.worked) == left(events, at), at
 

@@ -11,7 +11,7 @@ from tests.simulation.world import World
 
 @pytest.mark.parametrize("seed", range(25))
 def test_a_thawed_state_goes_on_like_the_one_that_was_frozen(seed: int) -> None:
-    events = recorded(World(seed, seed, faults=False).play())
+    events = recorded(World(seed, seed, faulty=False).play())
     whole = fold(events)
     assert whole is not None
     forget_touches(whole)

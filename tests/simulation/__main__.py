@@ -1,64 +1,119 @@
-"""`python -m tests.simulation --runs N`: play N random topologies; a failure prints the command that replays it."""
+"""`python -m tests.simulation --runs N`: play N runs of random topologies; a finding prints what replays it, shrunk."""
 
 import argparse
+import gc
 import signal
 import sys
 import time
-from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from os import cpu_count
+from contextlib import contextmanager
+from os import cpu_count, environ, execv
+from statistics import mean, median
 
-from tests.simulation.laws import check
+import orjson
+import structlog
 
-PATIENCE = 10
+from tests.simulation.coverage import missed, table
+from tests.simulation.laws import Case, Tally, Violation, calmly, check, judged
+from tests.simulation.shrink import shrink
+from tests.simulation.world import SILENT
+
+PATIENCE = 20
+SHRINKING = 300
+BATCH = 50
+EACH = 5
+ENOUGH = 50_000  # runs after which every port call must have been crashed at
 
 
-def _give_up(*_: object) -> None:
-    raise TimeoutError(f"no end after {PATIENCE} s of work")
+@contextmanager
+def _within(seconds: int) -> Iterator[None]:
+    """Of work, not of the wall's clock: others may be at work beside us."""
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError(f"no end after {seconds} s of work")
+
+    signal.signal(signal.SIGVTALRM, give_up)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
-def _batch(span: tuple[int, int]) -> tuple[Counter[str], list[str]]:
-    outcomes: Counter[str] = Counter()
-    broken: list[str] = []
-    signal.signal(signal.SIGVTALRM, _give_up)
-    for seed in range(*span):
-        signal.setitimer(signal.ITIMER_VIRTUAL, PATIENCE)  # not the wall's: others may be at work beside us
+def _prepare() -> None:
+    """No logs, and no garbage collector in the middle of a world."""
+    structlog.configure(wrapper_class=SILENT, cache_logger_on_first_use=True)
+    gc.freeze()
+    gc.disable()
+
+
+def _batch(first: int) -> tuple[Tally, list[str]]:
+    tally, broken = Tally(), list[str]()
+    for seed in range(first, first + BATCH):
         try:
-            outcomes[check(seed, seed * 7919)] += 1
-        except Exception as error:  # any failure of any kind is a finding, and the next seed is still wanted
-            broken.append(f"python -m tests.simulation --seed {seed} --schedule {seed * 7919}\n{error!r}")
-    return outcomes, broken
+            with _within(PATIENCE):
+                check(seed, seed * 7919, tally)
+        except Violation as violation:
+            broken.append(_told(violation))
+    gc.collect()
+    return tally, broken
+
+
+def _told(violation: Violation) -> str:
+    """The finding, and beneath it the small one."""
+    try:
+        with _within(SHRINKING):
+            small = shrink(violation.case).replay
+    except Exception as error:  # the finding counts, small or not
+        small = f"not shrunk: {error!r}"
+    return f"{str(violation)[:3000]}\nshrunk:\n{small}"
 
 
 def main() -> int:
-    """Parse, play, report; 1 when a law was broken."""
+    """Parse, play, report; 1 when a law was broken or a port call was never crashed at."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=2000, help="simulated runs (three per topology)")
-    parser.add_argument("--seed", type=int, help="replay one topology")
-    parser.add_argument("--schedule", type=int, default=0)
+    parser.add_argument("--runs", type=int, default=2000, help="simulated runs (five per topology)")
     parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--case", help="play one case again, as a finding printed it")
     args = parser.parse_args()
-    if args.seed is not None:
-        print(check(args.seed, args.schedule))
+    if "PYTHONHASHSEED" not in environ:  # sets of names are part of what a seed decides
+        environ["PYTHONHASHSEED"] = str(args.first % 1000)
+        execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])
+    _prepare()
+    if args.case is not None:
+        case = Case(**orjson.loads(args.case))
+        print(judged(case, calmly(case)).status)
         return 0
-    return _many(args.first, (args.runs + 2) // 3)
+    return _many(args.first, args.runs)
 
 
-def _many(first: int, topologies: int) -> int:
-    spans = [(s, min(s + 50, first + topologies)) for s in range(first, first + topologies, 50)]
-    outcomes: Counter[str] = Counter()
-    broken: list[str] = []
-    began = time.monotonic()
+def _many(first: int, runs: int) -> int:
+    firsts = range(first, first + -(-runs // EACH), BATCH)
+    total, broken, began = Tally(), list[str](), time.monotonic()
     with ProcessPoolExecutor(cpu_count()) as pool:
-        for done, (counted, found) in enumerate(pool.map(_batch, spans), 1):
-            outcomes += counted
+        for tally, found in pool.map(_batch, firsts):
+            total += tally
             broken += found
             if sys.stderr.isatty():
-                print(f"\r{done}/{len(spans)} batches, {len(broken)} violations", end="", file=sys.stderr)
-    seconds = time.monotonic() - began
+                print(f"\r{total.runs} runs, {len(broken)} violations", end="", file=sys.stderr)
+    _report(total, time.monotonic() - began)
     print("\n".join(broken[:20]))
-    print(f"{3 * topologies} runs, {dict(outcomes)} topologies, {len(broken)} violations, {seconds:.0f} s")
-    return 1 if broken else 0
+    never = missed(total.faults) if total.runs >= ENOUGH else []
+    if never:
+        print("never crashed at: " + ", ".join(never))
+    print(f"{total.runs} runs, {len(broken)} violations")
+    return 1 if broken or never else 0
+
+
+def _report(total: Tally, seconds: float) -> None:
+    print(table(total.faults))
+    print(f"outcomes {dict(total.statuses)}, conflicts {total.seen['conflict']}")
+    print(
+        f"{total.events / max(1, total.runs):.1f} events a run, accepted steps: mean {mean(total.steps):.1f}, "
+        f"median {median(total.steps):g}, most {max(total.steps)}; "
+        f"{seconds:.0f} s, {total.runs / seconds:.0f} runs/s on {cpu_count()} cores"
+    )
 
 
 if __name__ == "__main__":

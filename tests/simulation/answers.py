@@ -1,110 +1,176 @@
-"""What agents and people say: drawn from all that they are told, never from chance, so that schedules can be compared.
+"""What agents and people do: drawn from all that they are told, never from a schedule, so that runs can be compared.
 
-Because memory and context go into the draw, a schedule that changed either would change what follows.
+Because memory and context go into the draw, a schedule that changed either would change what follows. An agent is
+code: it takes its time, calls others durably in the middle of it, raises, and replies.
 """
 
+import asyncio
+from collections.abc import Sequence
 from hashlib import blake2b
-from random import Random
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from tests.simulation.generate import policy
+from anabranch.agents.context import StepContext
+from anabranch.agents.registry import Agent, Registry
+from anabranch_contracts.errors import RateLimited, RecoverableError, TerminalError
+from anabranch_contracts.messages import StepRequested
+from tests.simulation.generate import Size, policy
 
 JSON = Any
-DEEPEST = 3
+T = TypeVar("T")
+LONGEST_WORK = 10.0
 
 
-def chance(*identity: JSON) -> Random:
+class Flaky(Exception):
+    """Try again."""
+
+
+class Dice:
     """Chance that depends on the identity alone."""
-    digest = blake2b(repr(identity).encode(), digest_size=8).digest()
-    return Random(int.from_bytes(digest))
+
+    __slots__ = ("_bits",)
+
+    def __init__(self, *identity: JSON) -> None:
+        self._bits = int.from_bytes(blake2b(repr(identity).encode(), digest_size=64).digest())
+
+    def random(self) -> float:
+        self._bits, drawn = divmod(self._bits, 4096)
+        return drawn / 4096
+
+    def randint(self, low: int, high: int) -> int:
+        self._bits, drawn = divmod(self._bits, high - low + 1)
+        return low + drawn
+
+    def choice(self, of: Sequence[T]) -> T:
+        self._bits, drawn = divmod(self._bits, len(of))
+        return of[drawn]
 
 
-def agent(seed: int, loose: bool, step: dict[str, JSON]) -> tuple[str, dict[str, JSON]]:
-    """The result of this attempt: ("completed" or "failed", the fields of its body)."""
-    context = {k: v for k, v in step["context"].items() if k != "run_id"}  # a fork of the run has another
-    told = (step["step_id"], step["agent"], step["request"], step["memory"], sorted(context.items()))
-    random = chance(seed, step["attempt"], len(step.get("calls", ())), *told)
-    usage = {"input_tokens": random.randint(0, 5), "output_tokens": random.randint(0, 5)}
-    roll = random.random()
-    if roll < 0.04:
-        error = {"kind": random.choice(["terminal", "recoverable", "poison"]), "type": "Broken", "message": "for good"}
-    elif roll < 0.10:
-        error = {"kind": "transient", "type": "Flaky", "message": "try again"}
-    elif roll < 0.12:
-        error = {"kind": "rate_limit", "type": "Busy", "message": "later", "retry_after": 1.5}
-    else:
-        called = chance(seed, "script", *told)
-        calling = _call(called, step) if called.random() < 0.12 and step["can_invoke"] else None
-        return "completed", {"response": calling or _reply(random, loose, step), "usage": usage}
-    return "failed", {"error": error, "usage": usage}
+class Setting(Protocol):
+    """What agents know of their world besides their step."""
+
+    seed: int
+    loose: bool
+    size: Size
+    faulty: bool
+
+    def toss(self) -> float:
+        """Chance of the schedule: how long something takes."""
+        ...
 
 
-def _call(random: Random, step: dict[str, JSON]) -> JSON:
-    """The next call of an agent whose code makes some before it answers; None when all were made."""
-    wanted, made = random.randint(1, 3), len(step.get("calls", ()))
-    if made >= wanted or step["step_id"].count(".f") >= DEEPEST:
-        return None
-    one = chance(step["step_id"], made)
-    call: dict[str, JSON] = {"next_action": "call", "number": made + 1, "print": f"call {made}"}
-    if one.random() < 0.2:
-        return {**call, "ask": {"prompt": "well?", "choices": ["yes", "no"]}}
-    agents = [a for a in step["can_invoke"] if a not in ("User", "End")] or step["can_invoke"]
-    return {**call, "invocations": [{"agent": one.choice(agents), "request": i} for i in range(one.randint(1, 3))]}
+class Cast(Registry):
+    """All agents are one function, which is told whom it plays."""
+
+    def __init__(self, names: Sequence[str], world: Setting) -> None:
+        super().__init__()
+        self._names = sorted(names)
+        self._agent = Agent("anybody", _of(world))
+
+    def resolve(self, name: str) -> Agent:
+        return self._agent
+
+    def names(self) -> list[str]:
+        return self._names
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
 
-def _reply(random: Random, loose: bool, step: dict[str, JSON]) -> JSON:
-    can = step["can_invoke"]
-    said = f"{step['agent']} at {step['step_id']}"
-    more = {"context_updates": {"k": random.randint(0, 9)}} if random.random() < 0.2 else {}
-    roll = random.random()
-    depth = step["step_id"].count(".f")
+def _of(world: Setting) -> Any:
+    async def play(step: StepRequested, ctx: StepContext) -> JSON:
+        if world.faulty and world.toss() < 0.25:
+            await asyncio.sleep(LONGEST_WORK * world.toss() ** 3)
+        return await _act(world, step, ctx)
+
+    return play
+
+
+async def _act(world: Setting, step: StepRequested, ctx: StepContext) -> JSON:
+    context = {k: v for k, v in step.context.items() if k != "run_id"}  # a fork of the run has another
+    told = (step.step_id, step.agent, step.request, step.memory, sorted(context.items()))
+    dice = Dice(world.seed, step.attempt, len(step.calls), told)
+    ctx.report_usage(dice.randint(0, 5), dice.randint(0, 5))
+    _fail(dice)
+    script = Dice(world.seed, "script", told)
+    if script.random() < 0.12 and step.can_invoke:
+        await _call(script.randint(1, 2), world.size, step, ctx)
+    return _reply(dice, world, step)
+
+
+def _fail(dice: Dice) -> None:
+    roll = dice.random()
+    if roll < 0.03:
+        raise TerminalError("for good") if dice.random() < 0.5 else RecoverableError("for good")
+    if roll < 0.08:
+        raise Flaky("try again")
+    if roll < 0.10:
+        raise RateLimited("later", retry_after=1.5)
+
+
+async def _call(most: int, size: Size, step: StepRequested, ctx: StepContext) -> None:
+    """The calls of an agent whose code makes some before it answers."""
+    for made in range(most if step.step_id.count(".f") < size.depth else 0):
+        one = Dice(step.step_id, made)
+        if one.random() < 0.2:
+            await ctx.ask_user("well?", choices=["yes", "no"])
+            continue
+        agents = [a for a in step.can_invoke if a not in ("User", "End")] or step.can_invoke
+        calls = [{"agent": one.choice(agents), "request": i} for i in range(one.randint(1, size.width))]
+        await ctx.parallel_invoke(invocations=calls, return_exceptions=one.random() < 0.8)
+
+
+def _reply(dice: Dice, world: Setting, step: StepRequested) -> JSON:
+    can, size = step.can_invoke, world.size
+    said = f"{step.agent} at {step.step_id}"
+    more = {"context_updates": {"k": dice.randint(0, 9)}} if dice.random() < 0.2 else {}
+    roll, depth = dice.random(), step.step_id.count(".f")
     if roll < 0.05:
-        return {"next_action": random.choice(["invoke_agent", "dance", "parallel_invoke"]), "agents": "no list"}
+        return {"next_action": dice.choice(["invoke_agent", "dance", "parallel_invoke"]), "agents": "no list"}
     if roll < 0.07:
         return {"next_action": "retry_later", "after_seconds": 2}
-    if roll < 0.09:
-        return {"next_action": random.choice(["error_recovery", "terminal_error"]), "error": "no idea"}
-    if roll < 0.14:
-        return {"next_action": "ask_user", "prompt": said, **_terms(random, loose), **more}
-    if roll < 0.27 or not can:
+    if roll < 0.085:
+        return {"next_action": dice.choice(["error_recovery", "terminal_error"]), "error": "no idea"}
+    if roll < 0.13:
+        return {"next_action": "ask_user", "prompt": said, **_terms(dice, world.loose), **more}
+    if roll < 0.13 + size.haste * step.step_number or not can:
         return {"next_action": "final_response", "final_response": said, **more}
     if roll < 0.45:
-        return {"next_action": "invoke_agent", "action_input": {"agent": random.choice(can), "request": said}, **more}
-    if roll < 0.70 and depth < DEEPEST:
-        return {**_parallel(random, loose, can, said), **more}
-    if depth >= DEEPEST:
+        return {"next_action": "invoke_agent", "action_input": {"agent": dice.choice(can), "request": said}, **more}
+    if roll < 0.72 and depth < size.depth:
+        return {**_parallel(dice, world, can, said), **more}
+    if depth >= size.depth:
         return {"next_action": "final_response", "final_response": said}
     return said
 
 
-def _terms(random: Random, loose: bool) -> dict[str, JSON]:
+def _terms(dice: Dice, loose: bool) -> dict[str, JSON]:
     terms: dict[str, JSON] = {}
-    if random.random() < 0.3:
+    if dice.random() < 0.3:
         terms = {"choices": ["left", "right"], "default": "left"}
-    elif random.random() < 0.3:
+    elif dice.random() < 0.3:
         terms = {"schema": {"type": "integer", "minimum": 1}, "default": 1}
-    return {**terms, "timeout": random.choice([0.5, 3.0])} if loose and random.random() < 0.5 else terms
+    return {**terms, "timeout": dice.choice([0.5, 3.0])} if loose and dice.random() < 0.5 else terms
 
 
-def _parallel(random: Random, loose: bool, can: list[str], said: str) -> JSON:
-    targets = [random.choice(can) for _ in range(random.randint(1, 4))]
+def _parallel(dice: Dice, world: Setting, can: list[str], said: str) -> JSON:
+    targets = [dice.choice(can) for _ in range(dice.randint(1, world.size.width))]
     calls = [{"agent": t, "request": [said, i]} for i, t in enumerate(targets)]
     reply: dict[str, JSON] = {"next_action": "parallel_invoke", "invocations": calls}
-    if random.random() < 0.2:
-        reply["convergence"] = policy(random, loose)
-    if random.random() < 0.2:
-        reply["inherit_memory"] = random.random() < 0.5
+    if dice.random() < 0.2:
+        reply["convergence"] = policy(dice, world.loose)
+    if dice.random() < 0.2:
+        reply["inherit_memory"] = dice.random() < 0.5
     return reply
 
 
 def person(seed: int, request: dict[str, JSON]) -> JSON:
     """A person's answer to an open user request (a row)."""
-    random = chance(seed, "person", request["branch_id"], request["kind"], request["prompt"])
+    dice = Dice(seed, "person", request["branch_id"], request["kind"], request["prompt"])
     if request["kind"] in ("error", "fork"):
-        decision = random.choice(["retry", "skip", "skip", "abort"])
-        if decision == "retry" and request["kind"] == "error" and random.random() < 0.5:
+        decision = dice.choice(["retry", "skip", "skip", "abort"])
+        if decision == "retry" and request["kind"] == "error" and dice.random() < 0.5:
             return {"decision": "retry", "request": "asked anew"}
         return decision
     if request["choices"]:
-        return random.choice(request["choices"])
-    return random.randint(1, 9) if request["schema"] else f"answer {random.randint(0, 9)}"
+        return dice.choice(request["choices"])
+    return dice.randint(1, 9) if request["schema"] else f"answer {dice.randint(0, 9)}"

@@ -1,7 +1,8 @@
 """Every counter of a run's state, counted again from what it counts, after each turn of a recorded stream."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Any
 
 from anabranch.domain.evolve import evolve
@@ -11,18 +12,31 @@ from anabranch.domain.state import Branch, Fork, RunState
 from anabranch_contracts.events import RunForked
 
 Counts = dict[str, Any]
+FIELDS = [f.name for f in fields(RunState) if not f.name.startswith("touched_")]
 
 
-def audit(events: Sequence[Recorded]) -> None:
-    """Raises where a counter of the state is not the count."""
-    state = RunState(events[0].run_id)
+def audit(events: Sequence[Recorded], kept: Iterable[RunState] = ()) -> RunState:
+    """The state folded from the events; raises where a counter of it is not the count.
+
+    Also where a state that a process has `kept` is not the one that its version has.
+    """
+    state, awaited = RunState(events[0].run_id), {one.version: one for one in kept}
     for one, after in zip(events, [*events[1:], None], strict=True):
         evolve(state, one)
+        if one.version in awaited:
+            _same(awaited[one.version], state)
         whole = after is None or (after.causation_id != one.causation_id and not isinstance(after.event, RunForked))
         if whole:  # a run may be forked in the middle of a turn
             told, counted = _told(state), _counted(state)
             wrong = {k: (told[k], counted[k]) for k in told if told[k] != counted[k]}
             assert not wrong, f"version {state.version}, {type(one.event).__name__}: {wrong}"
+    return state
+
+
+def _same(kept: RunState, folded: RunState) -> None:
+    """Law 4: what lives in memory is what the log says."""
+    differ = {f: (getattr(kept, f), getattr(folded, f)) for f in FIELDS if getattr(kept, f) != getattr(folded, f)}
+    assert not differ, f"version {kept.version}: kept and folded differ: {differ}"
 
 
 def _told(s: RunState) -> Counts:

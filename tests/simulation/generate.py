@@ -1,9 +1,38 @@
 """Random topologies and configurations. `loose`: with what depends on time by its nature (clocks, eager, fail-fast)."""
 
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from anabranch_contracts.patterns import PatternConfig
+
 JSON = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How far a world may go: agents, steps of a branch, invocations of a fork, forks in forks.
+
+    `haste` is how likely an agent is to be done, for each step that its branch has behind it.
+    """
+
+    agents: tuple[int, int]
+    steps: tuple[int, int]
+    width: int
+    depth: int
+    haste: float
+
+
+SMALL = Size((2, 3), (2, 3), 2, 1, 0.10)
+MIDDLING = Size((3, 5), (3, 5), 3, 2, 0.10)
+LARGE = Size((4, 9), (3, 8), 4, 3, 0.08)
+
+
+def size(random: Random) -> Size:
+    """Most worlds are small; `world` says why."""
+    return random.choices((SMALL, MIDDLING, LARGE), (60, 34, 6))[0]
+
+
 CONDITIONS = [
     "branch.steps < 3",
     "!('k' in context) || context.k < 5",
@@ -12,9 +41,11 @@ CONDITIONS = [
 ]
 
 
-def topology(random: Random, loose: bool = False) -> dict[str, JSON]:
-    """Two to eight agents with random edges (cycles, self edges, conversations, End, User), each node reachable."""
-    names = [f"N{i}" for i in range(random.randint(2, 8))]
+def topology(random: Random, loose: bool = False, size: Size = LARGE) -> JSON:
+    """Agents with random edges (cycles, self edges, conversations, End, User), each reachable; or a known pattern."""
+    names = [f"N{i}" for i in range(random.randint(*size.agents))]
+    if random.random() < 0.1:
+        return _pattern(random, names)
     edges = {(names[random.randrange(i)], names[i]) for i in range(1, len(names))}
     for _ in range(random.randint(0, 2 * len(names))):
         edges.add((random.choice(names), random.choice(names)))
@@ -26,6 +57,22 @@ def topology(random: Random, loose: bool = False) -> dict[str, JSON]:
     entries = [names[0], *(n for n in names[1:] if random.random() < 0.1)]
     nodes = [_node(random, n, loose) for n in names]
     return {"nodes": nodes, "edges": lines, "entry": entries, "rules": _rules(random, loose)}
+
+
+def _pattern(random: Random, names: list[str]) -> JSON:
+    first, rest, some = names[0], names[1:], random.random() < 0.5
+    stages = [{"name": n, "agents": [n]} for n in names[:-2]] + [{"name": "last", "agents": names[-2:]}]
+    made = random.choice(
+        [
+            lambda: PatternConfig.hub_and_spoke(first, rest, parallel_spokes=some),
+            lambda: PatternConfig.pipeline(stages, parallel_within_stage=some),
+            lambda: PatternConfig.hierarchical({first: rest}),
+            lambda: PatternConfig.mesh(names),
+            lambda: PatternConfig.ring(names),
+            lambda: PatternConfig.broadcast(first, rest),
+        ]
+    )
+    return made().canonical()
 
 
 def _edge(random: Random, a: str, b: str, both: bool) -> JSON:
@@ -57,7 +104,7 @@ def _node(random: Random, name: str, loose: bool) -> JSON:
     return node
 
 
-def policy(random: Random, loose: bool) -> dict[str, JSON]:
+def policy(random: Any, loose: bool) -> dict[str, JSON]:
     """A convergence policy."""
     chosen: dict[str, JSON] = {
         "min_ratio": random.choice([0.0, 0.3, 0.5, 0.7, 1.0]),
@@ -93,11 +140,11 @@ def _conditional(random: Random, actions: list[str]) -> JSON:
     return {"type": "ConditionalRule", "condition": condition, "action": action}
 
 
-def config(random: Random, loose: bool = False) -> dict[str, JSON]:
+def config(random: Random, loose: bool = False, size: Size = LARGE) -> dict[str, JSON]:
     """Small bounds, so that every run ends soon, and any failure policy."""
     return {
         "max_steps": 300,
-        "max_branch_steps": random.randint(3, 8),
+        "max_branch_steps": random.randint(*size.steps),
         "max_steering": random.randint(0, 2),
         "max_messages": random.randint(2, 6),
         "inherit_memory": random.random() < 0.3,

@@ -1,26 +1,46 @@
 """The laws of a run, checked on a world after it came to rest."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from os import environ
 from random import Random
+from shlex import quote
 from typing import Any
 
-from anabranch.domain.projections import fold_rows
+import orjson
+
+from anabranch.domain.projections import draw_rows
 from anabranch.domain.recorded import Recorded
 from anabranch.runtime.memory.store import MemoryStore
 from anabranch_contracts import events as e
 from anabranch_contracts.addresses import PARKED_QUEUE
 from tests.simulation.audit import audit
+from tests.simulation.history import History
+from tests.simulation.outsiders import RUBBISH
 from tests.simulation.world import World
 
 JSON = Any
 ENDS = (e.RunCompleted, e.RunFailed, e.RunCancelled, e.RunRejected)
+HASHES = f"PYTHONHASHSEED={seed} " if (seed := environ.get("PYTHONHASHSEED")) else ""
 TABLES = ("run_rows", "branch_rows", "step_rows", "convergences", "timers", "user_requests", "checkpoints")
+HEARD = ("step.completed", "step.failed", "user.provided", "run.checkpoint")
+LATE = ("is not open", "checkpoint 'before")
 COMPARED = ("run_rows", "branch_rows", "step_rows", "convergences")
 TIMING = {
     "version", "requested_version", "result_version", "finished_version", "requested_at", "started_at",
     "finished_at", "spawned_at", "opened_at", "fired_at", "due_at", "wait_time", "convergence_wait_time",
     "parallel_branches", "worker", "answered_at", "run_id", "forked_from", "forked_at_version",
 }  # fmt: skip
+
+
+class Violation(AssertionError):
+    """A law is broken; says how, and how to see it again."""
+
+    def __init__(self, case: "Case", cause: BaseException) -> None:
+        super().__init__(f"{type(cause).__name__}: {cause}\n{case.replay}")
+        self.case = case
+        self.cause = cause
 
 
 def recorded(world: World) -> list[Recorded]:
@@ -51,14 +71,14 @@ def nothing_starts_while_paused(events: Iterable[Recorded]) -> None:
 
 
 def replays(world: World, events: list[Recorded]) -> None:
-    """Law 4: rows folded from the events equal the tables; versions have no gap."""
+    """Law 4: counters, the states that processes kept, and all rows are what the events fold to; no gap in them."""
     assert [r.version for r in events] == list(range(1, len(events) + 1))
+    state = audit(events, [kept for kept in world.states if kept.run_id == world.run_id])
     folded: dict[str, dict[Any, JSON]] = {name: {} for name in TABLES}
-    for row in fold_rows(events):
-        folded[row.table][world.store.key(row.table, row.values)] = dict(row.values)
+    for row in draw_rows(state):
+        folded[row.table][world.store.key(row.table, row.values)] = row.values
     for name in TABLES:
-        stored = {k: dict(v) for k, v in world.store.tables[name].items()}
-        assert stored == folded[name], f"{name} differs from its replay"
+        assert world.store.tables[name] == folded[name], f"{name} differs from its replay"
 
 
 def nothing_live(world: World) -> None:
@@ -71,11 +91,17 @@ def nothing_live(world: World) -> None:
     assert all(r["status"] != "open" for r in tables["user_requests"].values())
 
 
-def nothing_parked(world: World) -> None:
-    """Nothing in these worlds is unreadable; only who answers what was answered already is refused."""
-    reasons = [str(d.headers["reason"]) for d in world.broker.queues[PARKED_QUEUE].ready]
-    parked = [reason for reason in reasons if "is not open" not in reason]
-    assert not parked, parked
+def nothing_is_lost(world: World) -> None:
+    """What was acked has caused an event or was parked, no queue holds more; only rubbish and late words are parked."""
+    odd = [r for d, r in world.parked if d.body not in RUBBISH and not any(known in r for known in LATE)]
+    assert not odd, odd
+    stream = recorded(world)
+    known = {str(r.causation_id) for r in stream} | {d.message_id for d, _ in world.parked}
+    lost = [d for d in world.acked if d.message_id not in known and (d.routing_key in HEARD or d.body in RUBBISH)]
+    assert not lost, [(d.routing_key, d.body) for d in lost]
+    waiting = {name: len(q.ready) for name, q in world.broker.queues.items() if q.ready and name != PARKED_QUEUE}
+    assert not waiting, f"left in queues: {waiting}"
+    assert not world.misheard, world.misheard
 
 
 def outcome(world: World) -> JSON:
@@ -90,6 +116,11 @@ def outcome(world: World) -> JSON:
     )
     result = [r.event for r in recorded(world) if isinstance(r.event, e.RunCompleted)]
     return world.status, tables, requests, result
+
+
+def poisoned(world: World) -> bool:
+    """Whether so many workers were lost with a step that it was given up: that is an outcome of its own."""
+    return any(isinstance(r.event, e.StepFailed) and r.event.error["kind"] == "poison" for r in recorded(world))
 
 
 def differences(one: JSON, calm: JSON) -> list[JSON]:
@@ -109,18 +140,93 @@ def lawful(world: World) -> None:
     events = recorded(world)
     one_outcome(events)
     nothing_starts_while_paused(events)
+    if isinstance(events[0].event, e.RunStarted):
+        History(events[0].event).read(events)
     replays(world, events)
-    audit(events)
     nothing_live(world)
-    nothing_parked(world)
+    nothing_is_lost(world)
 
 
-def forks(calm: World, at: int, schedule: int, faults: bool) -> World:
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One world and the calm one it is measured by; as JSON it is what replays a finding.
+
+    `at` set = it starts from that version of the calm one. Without topology and config the seed draws them.
+    """
+
+    seed: int
+    schedule: int
+    calm: int
+    faulty: bool = True
+    at: int | None = None
+    only: list[int] | None = None
+    topology: JSON = None
+    config: JSON = None
+
+    @property
+    def replay(self) -> str:
+        """The command that plays it again."""
+        said = {k: v for k, v in asdict(self).items() if v is not None}
+        return f"{HASHES}python -m tests.simulation --case {quote(orjson.dumps(said).decode())}"
+
+
+@dataclass
+class Tally:
+    """What was played."""
+
+    runs: int = 0
+    events: int = 0
+    steps: list[int] = field(default_factory=list)
+    statuses: Counter[str] = field(default_factory=Counter)
+    faults: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def add(self, world: World) -> None:
+        """One more run."""
+        events = recorded(world)
+        self.runs += 1
+        self.events += len(events)
+        self.steps.append(sum(type(r.event) is e.StepCompleted for r in events))
+        self.statuses[world.status] += 1
+        self.faults += world.faults.seen
+        self.seen += world.seen
+
+    def __iadd__(self, other: "Tally") -> "Tally":
+        self.runs, self.events = self.runs + other.runs, self.events + other.events
+        self.steps += other.steps
+        self.statuses += other.statuses
+        self.faults += other.faults
+        self.seen += other.seen
+        return self
+
+
+def calmly(case: Case) -> World:
+    """The case's topology without faults."""
+    return World(case.seed, case.calm, False, case.topology, case.config).play()
+
+
+def judged(case: Case, calm: World) -> World:
+    """Play the case's world and judge it; raises `Violation`."""
+    try:
+        world = calm
+        if case.at is not None:
+            world = forks(calm, case.at, case.schedule, case.faulty, case.only)
+        elif case.faulty:
+            world = World(case.seed, case.schedule, True, case.topology, case.config, only=case.only).play()
+        lawful(world)
+        if not world.loose and not world.outsiders.disturbed and not poisoned(world):
+            assert not (found := differences(outcome(world), outcome(calm))), found
+    except Exception as broken:  # a law, or a defect anywhere on the way
+        raise Violation(case, broken) from broken
+    return world
+
+
+def forks(calm: World, at: int, schedule: int, faulty: bool, only: Sequence[int] | None = None) -> World:
     """Law of forks: from any version the rest comes out the same, and no completed step is asked again."""
     events = recorded(calm)
     store = MemoryStore(streams={calm.run_id: events})
     fork = {"run_id": str(calm.run_id), "at": at}
-    world = type(calm)(calm.seed, schedule, faults, calm.topology, calm.config, fork, store=store).play()
+    world = type(calm)(calm.seed, schedule, faulty, calm.topology, calm.config, fork, only, store).play()
     done = {r.event.step_id for r in events[:at] if isinstance(r.event, e.StepCompleted)}
     begun = next(r.version for r in recorded(world) if isinstance(r.event, e.RunForked))
     again = [r.event for r in recorded(world)[begun:] if isinstance(r.event, e.StepRequested)]
@@ -128,22 +234,17 @@ def forks(calm: World, at: int, schedule: int, faults: bool) -> World:
     return world
 
 
-def check(seed: int, schedule: int) -> str:
-    """Play one topology calmly, twice with faults, and once from a point of its past; raises on a broken law."""
-    calm = World(seed, schedule, faults=False).play()
-    _judge(calm, calm)
-    for n in (1, 2):
-        _judge(World(seed, schedule + n).play(), calm)
+def check(seed: int, schedule: int, tally: Tally | None = None) -> None:
+    """One topology calmly, three times with faults, once from a point of its past; raises `Violation`."""
+    tally = tally if tally is not None else Tally()
+    first = Case(seed, schedule, schedule, faulty=False)
+    try:
+        calm = calmly(first)
+    except Exception as broken:
+        raise Violation(first, broken) from broken
+    cases = [first, *(Case(seed, schedule + n, schedule) for n in (1, 2, 3))]
     if calm.status != "rejected":
         at = Random(schedule).randint(1, len(recorded(calm)))
-        _judge(forks(calm, at, schedule + 3, faults=bool(schedule % 2)), calm)
-    return calm.status
-
-
-def _judge(world: World, calm: World) -> None:
-    try:
-        lawful(world)
-        if not world.loose and not world.outsiders.disturbed:
-            assert not (found := differences(outcome(world), outcome(calm))), found
-    except AssertionError as broken:
-        raise AssertionError(f"{world.replay} fork={world.fork}\n{broken}") from broken
+        cases.append(Case(seed, schedule + 4, schedule, bool(schedule % 2), at))
+    for case in cases:
+        tally.add(judged(case, calm))

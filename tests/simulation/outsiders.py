@@ -1,11 +1,15 @@
-"""People who answer, and operators who pause, resume, cancel and name checkpoints, when the seed says so."""
+"""People who answer, clients who ask, operators who pause, cancel and name checkpoints; and who sends rubbish."""
 
 from random import Random
 from typing import Any, Protocol
 from uuid import UUID
 
+from anabranch_contracts.addresses import step_key
+
 JSON = Any
 PLANS = ["none", "none", "none", "pause", "pause", "cancel run", "cancel branch"]
+OVER = ("unknown", "completed", "failed", "cancelled", "rejected")
+RUBBISH = [b"{", b'{"run_id": 7}', b'"\xff"', b"[]"]
 
 
 class Reachable(Protocol):
@@ -14,6 +18,9 @@ class Reachable(Protocol):
     random: Random
     run_id: UUID
     status: str
+    topology: JSON
+    config: JSON
+    fork: JSON
 
     def person(self, request: JSON) -> JSON:
         """What a person says."""
@@ -29,21 +36,35 @@ class Reachable(Protocol):
 
 
 class Outsiders:
-    """Everybody outside the services and the workers; `disturbed` once they changed what the outcome is."""
+    """Everybody outside the services; `disturbed` once they changed what the outcome is."""
 
     def __init__(self, world: Reachable, meddle: bool) -> None:
         self._world = world
         self._answered: set[UUID] = set()
         self._plan = world.random.choice(PLANS) if meddle else "none"
         self._left = 3
-        self._lazy = meddle
+        self._rubbish = meddle and world.random.random() < 0.05
         self.disturbed = False
 
-    def act(self) -> bool:
-        """Maybe do something; False where there is nothing to do."""
-        if self._lazy and self._world.random.random() < 0.7:
-            return False
-        return self.answer() or self._meddle()
+    def ask(self) -> None:
+        """Request the run; safe to say again, for it has an id."""
+        world = self._world
+        if world.fork is not None:
+            world.send("run.fork", {"new_run_id": str(world.run_id), **world.fork})
+        else:
+            self._tell("run.requested", task="go", topology=world.topology, config=world.config)
+
+    def act(self) -> None:
+        """Maybe do something."""
+        if not self.answer():
+            self._meddle()
+
+    def hurry(self) -> bool:
+        """Everybody waits for them; False where there is nothing for them to do."""
+        if self._world.status == "unknown":
+            self.ask()
+            return True
+        return self.answer(again=True) or self.resume()
 
     def answer(self, again: bool = False) -> bool:
         """Answer one open user request; `again`: also what was answered, for the broker may have lost that."""
@@ -67,12 +88,16 @@ class Outsiders:
     def _tell(self, key: str, **fields: JSON) -> None:
         self._world.send(key, {"run_id": str(self._world.run_id), **fields})
 
-    def _meddle(self) -> bool:
+    def _meddle(self) -> None:
         random = self._world.random
-        if not self._left or self._world.status in ("unknown", "completed", "failed", "cancelled", "rejected"):
-            return False
-        if self._plan == "none" or random.random() < 0.9:
-            return False
+        if self._rubbish:
+            agent = self._world.topology["nodes"][0]["name"]
+            self._world.send(
+                random.choice(["step.completed", "user.provided", step_key(agent)]), random.choice(RUBBISH)
+            )
+            self._rubbish = False
+        if self._plan == "none" or not self._left or random.random() < 0.8 or self._world.status in OVER:
+            return
         self._left -= 1
         match self._plan:
             case "pause":
@@ -86,4 +111,3 @@ class Outsiders:
                 live = [b["branch_id"] for b in self._world.rows("branch_rows") if b["finished_at"] is None]
                 self._tell("run.cancel", branch_id=random.choice(live) if live else "b0", reason="by hand")
                 self.disturbed = True
-        return True

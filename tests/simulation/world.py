@@ -1,11 +1,20 @@
-"""One run of a random topology in a seeded world: two routers, two supervisors, workers, people, broker, store, clock.
+"""One run of a random topology in a seeded world: routers, supervisors, workers, people, broker, store, clocks.
 
-Every port call of a handler is a seam. At each seam the scheduler picks, by the seed, who goes on; with faults
-switched on it also kills a service there (its unacked messages are offered again, its cache is gone),
-delivers messages twice, in any order, pauses or cancels, and once may lose the whole broker.
+All services are production's: the lifecycle that opens and reopens, the loops, handlers and deciders, the timers, the
+worker with its slots, deadlines, drains and lost connections. They run in one thread and in virtual time
+(`loop`), on memory ports with a seam at each call (`ports`), where a seed says what goes wrong (`faults`).
+
+Theory of sizes. Most defects of a protocol show in a small world if every interleaving of it is likely to come up,
+and what it takes (a fork in a fork, a convergence that was left, a conversation in a cycle) is little. So of a
+hundred worlds 60 are small (2 or 3 agents, at most 3 steps a branch, forks of 2 in 1 level, one of each service), 34
+middling (3 to 5 agents, 5 steps, forks of 3 in 2 levels) and 6 large (4 to 9 agents, 8 steps, forks of 4 in 3
+levels). All features are in all of them; two of each service are in every third.
 """
 
-from collections.abc import Coroutine
+import logging
+from collections import Counter
+from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -13,37 +22,48 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import structlog
 
-from anabranch.domain.deciders import Decider, Router, Supervisor
-from anabranch.runtime.cache import StateCache
-from anabranch.runtime.handler import Handler
+from anabranch.branch_supervisor.app import TICK_SECONDS
 from anabranch.runtime.memory.store import MemoryStore
-from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
-from anabranch.runtime.ports import Outgoing
-from anabranch.runtime.recovery import recover, wake
-from anabranch_contracts.addresses import ROUTER_QUEUE, SUPERVISOR_QUEUE, step_queue
-from tests.simulation import answers, generate
+from anabranch.runtime.memory.transport import MemoryBroker
+from anabranch.runtime.ports import Delivery, Outgoing
+from tests.simulation import generate
+from tests.simulation.answers import Cast, person
+from tests.simulation.faults import Faults, Numbers
+from tests.simulation.loop import SeededLoop
 from tests.simulation.outsiders import Outsiders
-from tests.simulation.seams import SeamInbox, SeamStore, SeamTransport, at_once
+from tests.simulation.process import Process
 
 JSON = Any
 START = datetime(2026, 1, 1, tzinfo=UTC)
+LONGEST = 100_000  # steps of the loop
+LATEST = 30.0  # seconds that a message may be on its way
+IDLE_TICKS = 40
+SILENT = structlog.make_filtering_bound_logger(logging.CRITICAL)
+OVER = ("completed", "failed", "rejected", "cancelled")
 
 
 class Stuck(AssertionError):
     """The run is not over and nothing is left to do."""
 
 
-@dataclass
-class Service:
-    """A replica of a deciding service, with the batch it is in the middle of."""
+class Broker(MemoryBroker):
+    """A broker on whose ways messages are late, or come twice."""
 
-    decider: type[Decider]
-    queue: str
-    transport: Any = None
-    inbox: Any = None
-    handler: Any = None
-    task: Coroutine[Any, Any, None] | None = None
+    def __init__(self, world: "World") -> None:
+        super().__init__()
+        self._world = world
+        self._deliver = super().route
+
+    def route(self, message: Outgoing) -> None:
+        faults = self._world.faults
+        faults.left_on_way -= 1
+        fault = faults.on_way() if faults.left_on_way <= 0 else None
+        if fault is not None:
+            self._world.later(self._world.random.random() * LATEST, self._deliver, message)
+        if fault != "late":
+            self._deliver(message)
 
 
 @dataclass
@@ -52,77 +72,72 @@ class World:
 
     seed: int
     schedule: int
-    faults: bool = True
+    faulty: bool = True
     topology: JSON = None
     config: JSON = None
     fork: JSON = None
-    now: datetime = START
-    ids: int = 0
+    only: Numbers | None = None
     store: MemoryStore = field(default_factory=MemoryStore)
-    broker: MemoryBroker = field(default_factory=MemoryBroker)
 
     def __post_init__(self) -> None:
-        generator = Random(self.seed)
-        self.loose = generator.random() < 0.25
-        self.topology = self.topology or generate.topology(generator, self.loose)
-        self.config = self.config or generate.config(generator, self.loose)
-        self.random = Random(self.schedule)
+        drawn = Random(self.seed)
+        self.size = generate.size(drawn)
+        self.loose = drawn.random() < 0.25
+        self.topology = self.topology or generate.topology(drawn, self.loose, self.size)
+        self.config = self.config or generate.config(drawn, self.loose, self.size)
         self.run_id = UUID(int=self.seed + 1 + (1 << 100 if self.fork else 0))
-        self.outsiders = Outsiders(self, self.faults)
-        self.lost_broker = not self.faults
-        self.kills = 0
-        both = (Router, ROUTER_QUEUE), (Supervisor, SUPERVISOR_QUEUE)
-        self.services = [Service(decider, queue) for decider, queue in both for _ in range(2)]
-        for service in self.services:
-            self._boot(service)
-        self.agents = [n["name"] for n in self.topology["nodes"]]
-        self._employ()
+        self.random = Random(self.schedule)
+        self.toss = self.random.random
+        self.loop = SeededLoop(self.random)
+        self.faults = Faults(Random(self.schedule + 1), self.faulty, self.only)
+        self.seen: Counter[str] = Counter()
+        self.acked: list[Delivery] = []
+        self.parked: list[tuple[Delivery, str]] = []
+        self.misheard: list[str] = []
+        self.ending = self.wiped = self.recovered = False
+        self.ids = 0
+        self.beats = self.ticks = self.epoch = 0
+        self.outsiders = Outsiders(self, self.faulty)
+        self.cast = self.casting()
+        self.broker = Broker(self)
+        self.processes: list[Process] = []
+        self.concurrency = self.random.choice((1, 2, 16))
+        self._populate()
 
-    def _employ(self) -> None:
-        self.worker = MemoryTransport(self.broker)
-        at_once(self.worker.connect())
-        at_once(self.worker.declare_steps(self.agents))
-        self.desk = at_once(self.worker.consume([step_queue(a) for a in self.agents], 1000))
+    def _populate(self) -> None:
+        spread = self.random.choice((0.0, 0.0, 1.0, 3.0)) if self.faulty else 0.0
+        each = self.random.choice((1, 1, 2))
+        for role in ("router", "supervisor", "worker") * each:
+            self.processes.append(Process(self, role, self.random.uniform(-spread, spread)))
 
-    def _boot(self, service: Service) -> None:
-        if service.transport is not None:
-            if service.task is not None:
-                service.task.close()
-            at_once(service.transport.close())
-        service.task = None
-        service.transport = MemoryTransport(self.broker)
-        at_once(service.transport.connect())
-        service.inbox = at_once(service.transport.consume([service.queue], 1000))
-        service.handler = Handler(
-            service.decider(),
-            SeamStore(self.store),  # type: ignore[arg-type]
-            SeamTransport(service.transport),  # type: ignore[arg-type]
-            clock=lambda: self.now,
-            new_id=self._new_id,
-            cache=StateCache(),
-        )
+    def casting(self) -> Any:
+        """The registry of agents."""
+        return Cast([n["name"] for n in self.topology["nodes"]], self)
 
-    def _new_id(self) -> UUID:
+    def new_id(self) -> UUID:
+        """Ids are counted."""
         self.ids += 1
-        return UUID(int=(self.schedule << 64) + self.ids)
+        return UUID(int=(self.schedule % (1 << 60) << 64) + self.ids)
+
+    def moment(self, skew: float = 0.0) -> datetime:
+        """What time it is, on a clock that is so many seconds fast."""
+        return START + timedelta(seconds=self.loop.now + skew)
 
     def play(self) -> "World":
-        """Publish the request and let the seed decide until the run is over."""
-        if self.fork is not None:
-            self.send("run.fork", {"new_run_id": str(self.run_id), **self.fork})
-        else:
-            body = {"run_id": str(self.run_id), "task": "go", "topology": self.topology, "config": self.config}
-            self.send("run.requested", body)
-        for _ in range(200_000):
-            if not self._move():
-                if self.over:
-                    return self
-                self._wait()
-        raise Stuck(f"{self.replay}: no end in sight")
-
-    @property
-    def replay(self) -> str:
-        return f"python -m tests.simulation --seed {self.seed} --schedule {self.schedule}"
+        """Publish the request and let the seed decide until the run is over and everything is at rest."""
+        told = structlog.get_config()
+        structlog.configure(wrapper_class=SILENT)
+        try:
+            self.outsiders.ask()
+            self.loop.run(self._beat)
+            while not self._at_rest():
+                self.loop.run(self._beat)
+            self.states = [state for process in self.processes for state in process.states()]
+        finally:
+            self.ending = True
+            self.loop.bury(self.processes)
+            structlog.configure(**told)
+        return self
 
     @property
     def status(self) -> str:
@@ -131,91 +146,88 @@ class World:
 
     @property
     def over(self) -> bool:
-        return self.status in ("completed", "failed", "rejected", "cancelled")
+        return self.status in OVER
 
     def rows(self, table: str) -> list[JSON]:
         """The run's rows of a table."""
         return [r for r in self.store.tables[table].values() if r["run_id"] == self.run_id]
 
     def send(self, key: str, body: JSON) -> None:
-        """Publish a message, with faults sometimes twice."""
-        outgoing = Outgoing(key, orjson.dumps(body), self._new_id(), "", str(self.run_id))
-        at_once(self.worker.publish([outgoing]))
-        if self.faults and self.random.random() < 0.05:
-            at_once(self.worker.publish([outgoing]))
-
-    def _move(self) -> bool:
-        """One seam of one party, chosen by chance; False when all are idle."""
-        parties: list[Service | Outsiders | None] = [*self.services, None, self.outsiders]
-        self.random.shuffle(parties)
-        return any(self._turn(party) for party in parties)
-
-    def _turn(self, party: "Service | Outsiders | None") -> bool:
-        if isinstance(party, Outsiders):
-            return party.act()
-        return self._work() if party is None else self._advance(party)
-
-    def _advance(self, service: Service) -> bool:
-        if service.task is None:
-            deliveries = service.inbox.poll(self.random.choice([1, 1, 2, 8, 256]))
-            if not deliveries:
-                return False
-            self.random.shuffle(deliveries)
-            service.task = service.handler.process(deliveries, SeamInbox(service.inbox))
-        if self.faults and self.random.random() < 0.01 and self.kills < 20:
-            self.kills += 1
-            self._boot(service)
-            return True
-        try:
-            service.task.send(None)
-        except StopIteration:
-            service.task = None
-        return True
-
-    def _work(self) -> bool:
-        """A worker takes one step; it may die before the ack, so that another answers it again."""
-        steps = self.desk.poll(1)
-        if not steps:
-            return False
-        step = orjson.loads(steps[0].body)
-        self._answer(step)
-        if self.faults and self.random.random() < 0.03:
-            at_once(self.desk.requeue(steps))
-        else:
-            at_once(self.desk.ack(steps))
-        if not self.lost_broker and self.random.random() < 0.005:
-            self._lose_broker()
-        return True
-
-    def reply(self, step: JSON) -> tuple[str, dict[str, JSON]]:
-        """What an agent's attempt comes to."""
-        return answers.agent(self.seed, self.loose, step)
+        """Publish a message from outside."""
+        content = body if isinstance(body, bytes) else orjson.dumps(body)
+        self.broker.route(Outgoing(key, content, self.new_id(), "", str(self.run_id)))
 
     def person(self, request: JSON) -> JSON:
         """What a person says."""
-        return answers.person(self.seed, request)
+        return person(self.seed, request)
 
-    def _answer(self, step: JSON) -> None:
-        outcome, fields = self.reply(step)
-        self.send(f"step.{outcome}", {k: step[k] for k in ("run_id", "branch_id", "step_id", "attempt")} | fields)
+    def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
+        """Let something happen by itself, unless the broker is wiped before."""
+        epoch = self.epoch
+        due = lambda: callback(*args) if epoch == self.epoch else None  # noqa: E731
+        self.loop.call_later(seconds, due, context=Context())
 
-    def _lose_broker(self) -> None:
-        """All queues are gone, everybody starts anew, `recover` publishes what is owed."""
-        self.lost_broker = True
-        if self.status == "unknown":
+    def kill(self, process: Process) -> None:
+        """As by `kill -9`; sometimes the broker notices only when heartbeats are missed. Another comes."""
+        if self.ending:
             return
-        self.broker = MemoryBroker()
-        for service in self.services:
-            self._boot(service)
-        self._employ()
-        at_once(recover(self.store, self.worker, self.now))
+        self.loop.kill(process)
+        for transport in process.transports:
+            if self.random.random() < 0.8:
+                transport.lose()
+            else:
+                self.loop.call_later(self.random.random() * 20, transport.lose, context=Context())
+        self.processes.append(Process(self, process.role, process.skew))
 
-    def _wait(self) -> None:
-        """Nothing moves: people hurry, or the clock goes to the next timer."""
-        if self.outsiders.answer(again=True) or self.outsiders.resume():
+    def wipe(self) -> None:
+        """The broker is another one, with nothing in it; once in a world."""
+        if self.wiped:
             return
-        due = [r["due_at"] for r in self.rows("timers") if r["due_at"] is not None]
-        if not due:
-            raise Stuck(f"{self.replay}: {self.status}, nothing pending")
-        self.now = max(self.now + timedelta(seconds=1), min(due))
-        at_once(wake(self.store, self.worker, self.now))
+        self.wiped, self.epoch = True, self.epoch + 1
+        for process in self.processes:
+            for transport in process.transports:
+                transport.lose()
+        for queue in self.broker.queues.values():
+            queue.ready.clear()
+        if self.random.random() < 0.5:
+            self.processes.append(Process(self, "operator", 0.0))
+
+    def _beat(self) -> None:
+        """Before each step of anybody: now and then somebody outside acts, or a moment passes."""
+        self.beats -= 1
+        if self.beats > 0:
+            return
+        self.beats = 1 + int(self.random.expovariate(1 / 25))
+        self.ticks = 0
+        if self.loop.steps > LONGEST:
+            raise Stuck("no end in sight")
+        self.outsiders.act()
+        if self.faulty and self.random.random() < 0.2:
+            self.loop.advance(self.loop.now + self.random.random())
+
+    def _at_rest(self) -> bool:
+        """Nothing is ready: whether that is the end; else somebody acts or time goes on."""
+        if self.wiped and not self.recovered and self.loop.next_alarm() is None:
+            self.recovered = True
+            self.processes.append(Process(self, "operator", 0.0))
+            return False
+        alarm, over = self.loop.next_alarm(), self.over
+        if over and alarm is None:
+            return True
+        if not over and (alarm is None or self.random.random() < 0.5) and self.outsiders.hurry():
+            return False
+        self._leap(alarm, over)
+        return False
+
+    def _leap(self, alarm: float | None, over: bool) -> None:
+        """To the next moment at which somebody has something to do."""
+        dues = [] if over else [r["due_at"] for r in self.rows("timers") if r["due_at"] is not None]
+        moments = [] if alarm is None else [alarm]
+        if dues:
+            slowest = max(0.0, *(-p.skew for p in self.processes))
+            due = (min(dues) - START).total_seconds()
+            moments.append(due if due > self.loop.now else max(due + slowest, self.loop.now + TICK_SECONDS))
+        self.ticks = self.ticks + 1 if alarm is None else 0
+        if self.ticks > IDLE_TICKS or (not moments and self.ticks > 8):
+            raise Stuck(f"{self.status}, nothing pending")
+        self.loop.advance(min(moments, default=self.loop.now + TICK_SECONDS))

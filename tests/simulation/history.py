@@ -1,0 +1,124 @@
+"""What a stream must tell whatever happened: order in a run, nothing started after its end, budgets kept.
+
+One reading of the events, without the state: what the rules believe to have counted is counted here again.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from anabranch.domain.recorded import Recorded
+from anabranch_contracts import events as e
+
+JSON = Any
+
+
+class Broken(AssertionError):
+    """The stream tells what must not be."""
+
+
+class History:
+    """What was read so far of one run."""
+
+    def __init__(self, started: e.RunStarted) -> None:
+        config = started.config
+        rules = {r["type"]: r for r in started.topology["rules"]}
+        self._most_branches = rules.get("MaxBranchesRule", {}).get("max_branches", 10**9)
+        self._most_parallel = rules.get("MaxParallelBranchesRule", {}).get("max_parallel_branches", 10**9)
+        self._most_tokens = rules.get("BudgetRule", {}).get("max_tokens", 10**9)
+        self._config = config
+        self._live: set[str] = set()
+        self._known: set[str] = set()
+        self._cancelled: list[str] = []
+        self._orphans: set[str] = set()
+        self._steps: dict[str, tuple[str, int, int]] = {}
+        self._open: dict[str, tuple[str, int]] = {}
+        self._failures: Counter[str] = Counter()
+        self._lives: Counter[str] = Counter()
+        self._total = self._tokens = 0
+
+    def read(self, recorded: Iterable[Recorded]) -> None:
+        """All of it; raises `Broken`."""
+        position = 0
+        for one in recorded:
+            if one.position <= position:
+                raise Broken(f"version {one.version} lies before {one.version - 1} in the log")
+            position = one.position
+            self._one(one.event, f"version {one.version}")
+
+    def _one(self, event: Any, at: str) -> None:
+        match event:
+            case e.StepRequested():
+                self._requested(event, at)
+            case e.StepCompleted() | e.StepSuspended() | e.StepRejected() | e.StepFailed():
+                self._answered(event, at)
+            case e.BranchSpawned(branch_id=branch_id):
+                self._spawned(branch_id, at)
+            case e.BranchConverged(into_branch_id=branch_id) if branch_id not in self._known:
+                self._spawned(branch_id, at)
+            case e.BranchCompleted() | e.BranchFailed() | e.BranchCancelled() | e.BranchMerged():
+                self._ended(event, at)
+            case e.FailuresRetried(branch_ids=branch_ids):
+                self._live.update(branch_ids)
+                self._lives.update(branch_ids)
+            case e.UserInputProvided(branch_id=branch_id):
+                self._lives[branch_id] += 1
+            case e.BranchOrphaned(branch_id=branch_id):
+                self._orphans.add(branch_id)
+            case e.RunForked():
+                self._cancelled.clear()
+            case _:
+                pass
+
+    def _spawned(self, branch_id: str, at: str) -> None:
+        if branch_id in self._known:
+            raise Broken(f"{at}: branch {branch_id} starts twice")
+        self._known.add(branch_id)
+        self._live.add(branch_id)
+        if len(self._known) > self._most_branches:
+            raise Broken(f"{at}: {len(self._known)} branches, max_branches = {self._most_branches}")
+
+    def _ended(self, event: Any, at: str) -> None:
+        branch_id = event.branch_id
+        if branch_id not in self._live:
+            raise Broken(f"{at}: branch {branch_id} ends and does not live")
+        self._live.discard(branch_id)
+        self._open.pop(branch_id, None)
+        if isinstance(event, e.BranchCancelled):
+            self._cancelled.append(branch_id + ".")
+
+    def _requested(self, event: e.StepRequested, at: str) -> None:
+        branch_id = event.branch_id
+        inside = branch_id not in self._orphans and any(branch_id.startswith(c) for c in self._cancelled)
+        if branch_id not in self._live or inside:
+            raise Broken(f"{at}: {event.step_id} starts in a branch that has ended or was cancelled")
+        step_id, number, attempt = self._steps.get(branch_id, ("", 0, 0))
+        follows = (step_id, number, attempt + 1) if event.step_id == step_id else (event.step_id, number + 1, 1)
+        if (event.step_id, event.step_number, event.attempt) != follows:
+            raise Broken(f"{at}: {event.step_id} attempt {event.attempt} does not follow {step_id} attempt {attempt}")
+        self._steps[branch_id] = follows
+        self._open[branch_id] = (event.step_id, event.attempt)
+        self._bounded(event, at, new=event.step_id != step_id)
+
+    def _bounded(self, event: e.StepRequested, at: str, new: bool) -> None:
+        self._total += new
+        most = self._config["max_branch_steps"]
+        if self._total > self._config["max_steps"] or event.step_number > most:
+            raise Broken(f"{at}: step {self._total} of the run, {event.step_number} of {event.branch_id}: too many")
+        if len(self._open) > self._most_parallel:
+            raise Broken(f"{at}: {len(self._open)} steps at once, max_parallel_branches = {self._most_parallel}")
+        if self._tokens > self._most_tokens:
+            raise Broken(f"{at}: {event.step_id} starts after {self._tokens} tokens, max = {self._most_tokens}")
+
+    def _answered(self, event: Any, at: str) -> None:
+        if self._open.pop(event.branch_id, None) != (event.step_id, event.attempt):
+            raise Broken(f"{at}: nobody waits for an answer to {event.step_id} attempt {event.attempt}")
+        usage = event.usage or {}
+        self._tokens += (usage.get("input_tokens") or 0) + (usage.get("output_tokens") or 0)
+        if isinstance(event, e.StepSuspended):
+            self._failures[event.step_id] = 0
+        if isinstance(event, e.StepFailed) and event.error["kind"] == "transient":
+            self._failures[event.step_id] += 1
+            most = self._config["retry"]["max_attempts"] + self._lives[event.branch_id]
+            if self._failures[event.step_id] > most:
+                raise Broken(f"{at}: {event.step_id} failed {self._failures[event.step_id]} times, allowed {most}")
