@@ -59,8 +59,8 @@ class Process:
 
     def _opened(self) -> Opened:
         if self.role == "worker":
-            return service.opened(self.worker, self._transport())  # type: ignore[arg-type]
-        return deciding.opened(Store(self, self.world.store), self._transport(), self._make)  # type: ignore[arg-type]
+            return service.opened(self.worker, self._transport())
+        return deciding.opened(Store(self, self.world.store), self._transport(), self._make)
 
     def _make(self, store: Any, transport: Any) -> Actor:
         if self.role == "supervisor":

@@ -164,7 +164,11 @@ class World:
     def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
         """Let something happen by itself, unless the broker is wiped before."""
         epoch = self.epoch
-        due = lambda: callback(*args) if epoch == self.epoch else None  # noqa: E731
+
+        def due() -> None:
+            if epoch == self.epoch:
+                callback(*args)
+
         self.loop.call_later(seconds, due, context=Context())
 
     def kill(self, process: Process) -> None:
