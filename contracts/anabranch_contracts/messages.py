@@ -64,12 +64,17 @@ class Usage(Message):
     cost: Annotated[float | None, BeforeValidator(_within(10**9, float))] = None
 
 
+Word = Annotated[str, AfterValidator(_cut(200))]
+"""What a worker says of itself or the time; nobody needs more of it."""
+LONGEST_ID = 10_000
+
+
 class StepReference(Message):
     """Which attempt of which step a worker speaks of."""
 
     run_id: UUID
-    branch_id: str = Field(min_length=1)
-    step_id: str = Field(min_length=1)
+    branch_id: str = Field(min_length=1, max_length=LONGEST_ID)
+    step_id: str = Field(min_length=1, max_length=LONGEST_ID)
     attempt: int = Field(ge=1, le=MOST)
 
 
@@ -77,9 +82,9 @@ class StepCompleted(StepReference):
     """`step.completed`: the agent's reply, any JSON. Times are ISO 8601."""
 
     response: JSON
-    started_at: str | None = None
-    finished_at: str | None = None
-    worker: str | None = None
+    started_at: Word | None = None
+    finished_at: Word | None = None
+    worker: Word | None = None
     usage: Annotated[Usage | None, BeforeValidator(_object)] = None
 
 
@@ -96,9 +101,9 @@ class StepFailed(StepReference):
     """`step.failed`: the agent raised, or the step cannot be run."""
 
     error: StepError
-    started_at: str | None = None
-    finished_at: str | None = None
-    worker: str | None = None
+    started_at: Word | None = None
+    finished_at: Word | None = None
+    worker: Word | None = None
     usage: Annotated[Usage | None, BeforeValidator(_object)] = None
 
 

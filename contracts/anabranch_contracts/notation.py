@@ -9,13 +9,14 @@ from pydantic import ValidationError
 from anabranch_contracts.addresses import step_queue
 from anabranch_contracts.config import parse_memory, parse_policy
 from anabranch_contracts.errors import place
+from anabranch_contracts.lookalikes import looks_like
 from anabranch_contracts.rules import MaxTurnsRule, Rule, parse_rule
 from anabranch_contracts.topology import END, RESERVED, START, Edge, Node, Topology, read_edge
 
 JSON = Any
 KEYS = {"nodes": "nodes", "agents": "nodes", "edges": "edges", "flows": "edges"}
 KNOWN = (*KEYS, "entry", "rules", "metadata")
-MAX_NODES, MAX_EDGES, MAX_NAME, MAX_METADATA = 20_000, 200_000, 128, 256 * 1024
+MAX_NODES, MAX_EDGES, MAX_NAME, MAX_METADATA = 20_000, 50_000, 128, 256 * 1024
 MOST_VALUES = 2_000_000
 MAX_ADDRESS = 255  # of a queue, where a name is written by its bytes
 MAX_ERRORS, MAX_NESTING = 200, 32
@@ -145,7 +146,8 @@ class _Reading:
         if len(step_queue(name)) > MAX_ADDRESS:
             self._wrong(f"{what} name {name!r} is too long for the address of a queue; shorten it")
             return False
-        proper = next((r for r in RESERVED if r.lower() == name.lower()), name)
+        seen = looks_like(name)
+        proper = next((r for r in RESERVED if r.lower() == seen), name)
         if proper != name:
             self._wrong(f"{what} name {name!r} is too close to the reserved {proper!r}; write {proper!r} or rename")
             return False

@@ -7,6 +7,7 @@ from anabranch.cli.output import as_json, short, table
 from anabranch.cli.tree import run_tree
 from anabranch.client import queries
 from anabranch.client.progress import OUTCOMES, line
+from anabranch.client.terminal import tame_json
 
 
 def runs(*, status: str | None = None, limit: int = 20, json: bool = False) -> None:
@@ -128,7 +129,7 @@ async def _follow(run: str, json: bool) -> None:
         while True:
             for event in await queries.rows(engine, queries.EVENTS, run_id, version):
                 version = event["version"]
-                said = orjson.dumps(event, default=str).decode() if json else line(event)
+                said = tame_json(orjson.dumps(event, default=str).decode()) if json else line(event)
                 if said is not None:
                     print(said, flush=True)
                 if event["type"] in OUTCOMES - {"RunStarted"}:

@@ -5,6 +5,7 @@ import sys
 
 from cyclopts import App, CycloptsError
 
+from anabranch.client.terminal import tame
 from anabranch_contracts.errors import AnabranchError, InvalidTopology
 
 COMPLETED, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -95,7 +96,7 @@ def _exit_code(result: object) -> int:
 
 def _explain_usage(error: CycloptsError) -> int:
     """One line and where to read on."""
-    said = " ".join(str(error).split())
+    said = tame(str(error))
     command = " ".join(["anabranch", *(error.command_chain or ())])
     print(f"anabranch: {said}\n  `{command} --help` says how", file=sys.stderr)
     return USAGE
@@ -111,7 +112,7 @@ def _explain(error: BaseException) -> int:
         hint = hint or "is it running? `anabranch doctor` looks at each dependency"
     known = unreachable or isinstance(error, AnabranchError)
     text = str(error) if known else f"{type(error).__name__}: {error}"
-    print(f"anabranch: {text}", file=sys.stderr)
+    print(f"anabranch: {tame(text)}", file=sys.stderr)
     if hint or not known:
         print(f"  {hint or 'this is a defect; --debug shows where'}", file=sys.stderr)
     if unreachable:

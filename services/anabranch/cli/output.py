@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 
+from anabranch.client.terminal import tame, tame_json
+
 JSON = Any
 IDS = ("run_id", "request_id", "checkpoint_id", "message_id")
 WIDEST = 1000
@@ -15,7 +17,7 @@ WIDEST = 1000
 def as_json(value: JSON) -> None:
     """One JSON document on stdout."""
     text = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2)
-    sys.stdout.write(text.decode() + "\n")
+    sys.stdout.write(tame_json(text.decode()) + "\n")
 
 
 def table(rows: Sequence[dict[str, JSON]], columns: Sequence[str], json: bool) -> None:
@@ -48,5 +50,5 @@ def short(value: JSON, most: int = 100) -> str:
         return f"{value:.3f}"
     is_json = isinstance(value, dict | list | bool)
     text = orjson.dumps(value, default=str).decode() if is_json else str(value)
-    text = " ".join(text.split())
+    text = tame(text)
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -13,6 +13,7 @@ from anabranch.cli.progress import follow
 from anabranch.cli.topology import read_topology
 from anabranch.client.orchestra import Orchestra, connected, request
 from anabranch.client.results import OrchestraResult
+from anabranch.client.terminal import tame, tame_lines
 from anabranch.runtime.settings import load
 from anabranch_contracts.errors import AnabranchError
 
@@ -65,9 +66,13 @@ async def _run(topology: JSON, task: JSON, context: JSON, config: JSON, quiet: b
 def _tell(result: OrchestraResult) -> None:
     if result.success:
         value = result.final_response
-        print(value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+        text = value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+        print(tame_lines(text) if sys.stdout.isatty() else text)  # programs get it as it is
         return
-    print(f"anabranch: run {result.run_id} {result.status}: {(result.error or {}).get('message')}", file=sys.stderr)
+    print(
+        f"anabranch: run {result.run_id} {result.status}: {tame(str((result.error or {}).get('message')))}",
+        file=sys.stderr,
+    )
     print(f"  `anabranch trace {result.run_id}` shows where", file=sys.stderr)
 
 

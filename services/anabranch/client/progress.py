@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from anabranch.client.results import OrchestraResult
+from anabranch.client.terminal import tame
 
 JSON = Any
 BRANCHES = {
@@ -20,7 +21,7 @@ OUTCOMES = {"RunStarted", "RunRejected", "RunCompleted", "RunFailed", "RunCancel
 def short(value: JSON) -> str:
     """A value in a line."""
     text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
-    return " ".join(text.split())[:200]
+    return tame(text[:1000])[:200]
 
 
 def line(event: dict[str, JSON], verbosity: int = 2) -> str | None:
@@ -30,15 +31,22 @@ def line(event: dict[str, JSON], verbosity: int = 2) -> str | None:
         return None
     said = SAYINGS[kind](data) if kind in SAYINGS else None
     clock = event["recorded_at"].strftime("%H:%M:%S.%f")[:-3]
-    return f"{clock}  {said}" if said is not None else None
+    if said is None:
+        return None
+    return f"{clock}  {said if kind == 'UserInputRequested' else _indented(said)}"
+
+
+def _indented(said: str) -> str:
+    """One line that says nothing to the terminal, moved in as far as it was."""
+    return said[: len(said) - len(said.lstrip(" "))] + tame(said)
 
 
 def _asks(d: JSON) -> str:
     if d["kind"] == "notice":
         return f"! {short(d['prompt'])}"
     wanted = f" one of {short(d['choices'])}" if d.get("choices") else ""
-    asking = f"? {d['agent'] or 'the run'} asks: {short(d['prompt'])}{wanted}"
-    return f"{asking}\n{' ' * 16}anabranch respond {d['request_id']} VALUE"
+    asking = tame(f"? {d['agent'] or 'the run'} asks: {short(d['prompt'])}{wanted}")
+    return f"{asking}\n{' ' * 16}anabranch respond {tame(d['request_id'])} VALUE"
 
 
 def _step(d: JSON) -> str:

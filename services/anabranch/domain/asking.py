@@ -7,6 +7,7 @@ import orjson
 
 from anabranch.domain.clocks import after
 from anabranch.domain.schemas import Unusable, mismatch, prepare
+from anabranch.domain.sizes import MAX_QUESTION, size, too_much
 from anabranch.domain.state import Branch, Fork, UserRequest
 from anabranch.domain.turn import Turn
 from anabranch_contracts.events import UserInputRequested
@@ -24,6 +25,9 @@ class Unaskable(Exception):
 
 def askable(asked: AskUser) -> None:
     """Check that the question can be answered at all; raises `Unaskable`."""
+    why = too_much("prompt and choices have", size([asked.prompt, asked.choices]), MAX_QUESTION)
+    if why is not None:
+        raise Unaskable(why)
     if asked.schema is not None:
         try:
             prepare(asked.schema)

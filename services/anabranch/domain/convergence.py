@@ -11,6 +11,7 @@ from typing import Any
 
 from anabranch.domain.evolving.forks import firing_id
 from anabranch.domain.occupancy import count, enclosing, unreachable
+from anabranch.domain.sizes import affordable
 from anabranch.domain.state import ROOT, Fork, Order, RunState, Token
 from anabranch.domain.stepping import too_many_branches
 from anabranch.domain.turn import Turn
@@ -48,7 +49,7 @@ def fire(turn: Turn, node: str) -> None:
             into_branch_id=into,
             continues=continues,
             order=order,
-            value=[_record(t) for t in tokens],
+            value=affordable([_record(t) for t in tokens]),
             wait_time=(turn.now - first).total_seconds(),
         )
     )

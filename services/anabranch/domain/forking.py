@@ -19,6 +19,7 @@ from anabranch.domain.evolve import fold
 from anabranch.domain.graph import Graph
 from anabranch.domain.intake import await_outcome, check
 from anabranch.domain.recorded import Recorded
+from anabranch.domain.sizes import MAX_CONTEXT, size, too_much
 from anabranch.domain.state import RunState
 from anabranch.domain.turn import Refused, Turn
 from anabranch_contracts import events as e
@@ -89,6 +90,8 @@ def fork(turn: Turn, asked: Fork) -> None:
         raise Refused(f"run {command.run_id} is unknown")
     if any(isinstance(recorded.event, e.RunErased) for recorded in events):
         raise Refused(f"run {command.run_id} was erased: its past tells nothing to go on from")
+    if (why := too_much("context: has", size(command.context), MAX_CONTEXT)) is not None:
+        raise Refused(why)
     version = version_of(events, command.at)
     rest = _rest_of_turn(events, version)
     topology = _topology(command, events, version + len(rest))

@@ -10,7 +10,8 @@ import orjson
 from pydantic import ValidationError
 
 from anabranch.domain.conditions import wrong_with
-from anabranch.domain.graph import START, Graph
+from anabranch.domain.graph import START, Graph, graph_of
+from anabranch.domain.sizes import MAX_CONTEXT, MAX_LABELS, MAX_TOGETHER, size, too_much
 from anabranch.domain.state import ROOT, RunState
 from anabranch.domain.stepping import too_many_branches
 from anabranch.domain.turn import Refused, Turn
@@ -22,6 +23,7 @@ from anabranch_contracts.notation import parse_topology
 from anabranch_contracts.topology import Topology
 
 JSON = Any
+MOST_ERRORS, LONGEST_ERROR = 1000, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,9 @@ def take(turn: Turn, request: Request) -> None:
     if asked is not None:
         topology, wrong = parse_topology(asked.topology)
         config, unfit = parse_config(asked.config)
-        errors = [*wrong, *unfit]
+        errors = [*wrong, *unfit, *_too_large(asked)]
         if topology is not None and config is not None and not errors:
-            errors = check(topology, config)
+            errors = check(topology, config) or _multiplied(asked, topology, config)
     if errors or asked is None or topology is None or config is None:
         turn.record(_rejected(request, errors))
     else:
@@ -82,8 +84,26 @@ def _asked(body: JSON) -> tuple[RunRequested | None, list[str]]:
         return None, [f"{place(e['loc']) or 'body'}: {e['msg']}" for e in error.errors()]
 
 
+def _too_large(asked: RunRequested) -> list[str]:
+    found = (
+        too_much("context: has", size(asked.context), MAX_CONTEXT),
+        too_much("labels: has", size(asked.labels), MAX_LABELS),
+    )
+    return [why for why in found if why is not None]
+
+
+def _multiplied(asked: RunRequested, topology: Topology, config: RunConfig) -> list[str]:
+    """The task goes to every entry."""
+    if len(topology.nodes) * (bytes_ := size(asked.task)) <= MAX_TOGETHER:
+        return []
+    entries = len(graph_of(topology.canonical(), topology.content_hash(), config.auto_detect_convergence).entries)
+    why = too_much(f"task: for {entries} entries it has", entries * bytes_, MAX_TOGETHER)
+    return [] if why is None else [why]
+
+
 def _rejected(request: Request, errors: list[str]) -> RunRejected:
-    return RunRejected(errors[:1000], request.body, request.content_hash(), request.reply_to, request.reply_correlation)
+    errors = [said if len(said) <= LONGEST_ERROR else f"{said[:LONGEST_ERROR]}…" for said in errors[:MOST_ERRORS]]
+    return RunRejected(errors, request.body, request.content_hash(), request.reply_to, request.reply_correlation)
 
 
 def _start(turn: Turn, request: Request, asked: RunRequested, topology: Topology, config: RunConfig) -> None:
@@ -110,7 +130,7 @@ def _start(turn: Turn, request: Request, asked: RunRequested, topology: Topology
 def check(topology: Topology, config: RunConfig) -> list[str]:
     """What is wrong with a well-formed topology: nodes nobody reaches, no entry, conditions that cannot be used."""
     canonical = topology.canonical()
-    graph = Graph(canonical, config.auto_detect_convergence)
+    graph = graph_of(canonical, topology.content_hash(), config.auto_detect_convergence)
     if not graph.entries:
         return ["topology: no agent can start; add an agent node without incoming edges, or name an `entry`"]
     lost = [

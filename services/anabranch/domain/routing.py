@@ -9,6 +9,7 @@ from anabranch.domain.asking import Unaskable, ask, askable
 from anabranch.domain.conditions import facts_of, holds
 from anabranch.domain.graph import END, Graph
 from anabranch.domain.moving import complete, move_to, open_call, open_fork
+from anabranch.domain.sizes import MAX_CONTEXT, MAX_TOGETHER, size, together, too_much
 from anabranch.domain.state import Branch, RunState
 from anabranch.domain.stepping import over_budget
 from anabranch.domain.turn import Turn
@@ -21,7 +22,6 @@ JSON = Any
 MAX_DEPTH = 100
 MAX_WIDTH = 100_000
 MAX_CALLS = 1000
-MAX_CONTEXT = 256 * 1024
 Move = Callable[[], None]
 
 
@@ -71,8 +71,11 @@ def take_result(turn: Turn, result: m.StepCompleted) -> None:
 
 def _bound(branch: Branch, updates: r.Updates) -> None:
     """What every step carries must not grow without end."""
-    if updates and (size := len(orjson.dumps({**branch.context, **updates}))) > MAX_CONTEXT:
-        raise Forbidden(f"context_updates: the context would have {size} bytes, the limit is {MAX_CONTEXT}.")
+    if not updates:
+        return
+    bytes_ = size({**branch.context, **updates})
+    if (why := too_much("context_updates: the context would have", bytes_, MAX_CONTEXT)) is not None:
+        raise Forbidden(f"{why}.")
 
 
 def _accepted(branch: Branch, reply: r.Reply, result: m.StepCompleted) -> e.Event:
@@ -118,7 +121,7 @@ def plan(turn: Turn, branch: Branch, reply: r.Reply) -> Move:
             return lambda: move_to(turn, branch, agent, request)
         case r.Parallel(invocations=invocations):
             _permit(turn.state, branch, [i.agent for i in invocations], reply)
-            _within_bounds(turn.state, branch, len(invocations))
+            _within_bounds(turn.state, branch, [i.request for i in invocations])
             calls = [(i.agent, i.request) for i in invocations]
             return lambda: open_fork(turn, branch, calls, own=reply.convergence, inherit=reply.inherit_memory)
         case r.Final(value=value):
@@ -149,7 +152,7 @@ def _plan_call(turn: Turn, branch: Branch, call: r.Call) -> Move:
     if any(i.agent == END for i in call.invocations):
         raise Forbidden(f"{END} cannot be called: nothing comes back from it. Return a final_response instead.")
     _permit(turn.state, branch, [i.agent for i in call.invocations], call)
-    _within_bounds(turn.state, branch, len(call.invocations))
+    _within_bounds(turn.state, branch, [i.request for i in call.invocations])
     return lambda: open_call(turn, branch, call)
 
 
@@ -198,11 +201,14 @@ def _open(state: RunState, branch: Branch, targets: Sequence[str], reply: r.Repl
     return [t for t, expression in expressions.items() if expression is None or holds(expression, facts)]
 
 
-def _within_bounds(state: RunState, branch: Branch, width: int) -> None:
+def _within_bounds(state: RunState, branch: Branch, requests: Sequence[JSON]) -> None:
+    width = len(requests)
     if state.forks[branch.fork_id].depth >= MAX_DEPTH:
         raise Forbidden(f"Forks are nested {MAX_DEPTH} deep already; answer without another fork.")
     if width > MAX_WIDTH:
         raise Forbidden(f"{width} parallel invocations are more than {MAX_WIDTH}; split the work.")
+    if (why := too_much(f"the requests of {width} invocations have", together(requests), MAX_TOGETHER)) is not None:
+        raise Forbidden(f"{why}.")
 
 
 def _speaks_to_all(graph: Graph, agent: str, only: str) -> bool:
@@ -222,7 +228,7 @@ def plan_content(turn: Turn, branch: Branch, value: JSON) -> Move:
     if len(targets) == 1 and not _speaks_to_all(graph, branch.agent, targets[0]):
         return lambda: move_to(turn, branch, targets[0], value)
     if graph.dispatches(branch.agent):
-        _within_bounds(turn.state, branch, len(targets))
+        _within_bounds(turn.state, branch, [value] * len(targets))
         return lambda: open_fork(turn, branch, [(t, value) for t in targets], dispatched=targets)
     choices = ", ".join(targets[:50])
     raise Forbidden(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from anabranch.domain.asking import ask_about_fork
+from anabranch.domain.sizes import affordable, too_large_together
 from anabranch.domain.state import ROOT, Branch, Fork, RunState
 from anabranch.domain.stepping import too_many_branches
 from anabranch.domain.turn import Turn
@@ -42,10 +43,10 @@ def _return(turn: Turn, fork: Fork) -> None:
     assert fork.owner is not None
     records = [record for _, record in sorted(fork.records, key=lambda r: r[0])]
     if fork.returns:
-        answers = _in_order_of_calls(fork, records)
+        answers = affordable(_in_order_of_calls(fork, records))
         turn.record(ForkSettled(fork.id, fork.owner, "returned", fork.arrivals, fork.failed, answers))
     elif fork.arrivals or (fork.ever and fork.failed + fork.cancelled == fork.ever):
-        turn.record(ForkSettled(fork.id, fork.owner, "resumed", fork.arrivals, fork.failed, records))
+        turn.record(ForkSettled(fork.id, fork.owner, "resumed", fork.arrivals, fork.failed, affordable(records)))
     else:
         turn.record(ForkSettled(fork.id, fork.owner, "merged", fork.arrivals, fork.failed))
         turn.record(BranchMerged(fork.owner))
@@ -100,6 +101,9 @@ def _finish(turn: Turn, root: Fork) -> None:
     records = [record for _, record in sorted(turn.state.deliveries, key=lambda d: d[0])]
     if not records and root.cancelled and root.cancelled == root.ever:
         turn.record(RunCancelled("every branch was cancelled"))
+        return
+    if len(records) > 1 and (why := too_large_together(records)) is not None:
+        turn.record(RunFailed({"kind": "terminal", "type": "ResultsTooLarge", "message": why}))
         return
     result = records[0]["result"] if len(records) == 1 else (records or None)
     turn.record(RunCompleted(result, len(records)))
