@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from anabranch.client.results import OrchestraResult
-from anabranch.client.terminal import tame
+from anabranch.client.terminal import tame, tame_lines
 
 JSON = Any
 BRANCHES = {
@@ -33,12 +33,12 @@ def line(event: dict[str, JSON], verbosity: int = 2) -> str | None:
     clock = event["recorded_at"].strftime("%H:%M:%S.%f")[:-3]
     if said is None:
         return None
-    return f"{clock}  {said if kind == 'UserInputRequested' else _indented(said)}"
+    return f"{clock}  {said if kind == 'UserInputRequested' else _in_one_line(said)}"
 
 
-def _indented(said: str) -> str:
-    """One line that says nothing to the terminal, moved in as far as it was."""
-    return said[: len(said) - len(said.lstrip(" "))] + tame(said)
+def _in_one_line(said: str) -> str:
+    """One line that says nothing to the terminal, its own blanks kept."""
+    return tame_lines(said).replace("\n", " ").replace("\t", " ")
 
 
 def _asks(d: JSON) -> str:
