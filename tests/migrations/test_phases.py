@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -153,3 +154,39 @@ async def test_a_service_waits_for_its_schema_and_says_so_in_a_line(
         service.await_ready()
     finally:
         service.kill()
+
+
+TAKEN_AWAY = "ALTER TABLE anabranch.run_rows RENAME COLUMN total_steps TO steps_in_all"
+GIVEN_BACK = "ALTER TABLE anabranch.run_rows RENAME COLUMN steps_in_all TO total_steps"
+MARK = "COMMENT ON TABLE anabranch.alembic_version IS {}"
+
+
+async def test_a_post_migration_under_a_service_that_still_runs_stops_it_and_loses_nothing(
+    database_url: str, amqp_url: str, tmp_path: Path
+) -> None:
+    """An operator's mistake: the service says so and waits, its messages wait with it, and nothing is parked."""
+    from tests.acceptance.client import client
+    from tests.processes import Process
+
+    both = {"ANABRANCH_DATABASE_URL": database_url, "ANABRANCH_AMQP_URL": amqp_url}
+    services = [Process(m, both, tmp_path / m).start() for m in ("anabranch.router", "anabranch.branch_supervisor")]
+    connection = await asyncpg.connect(database_url)
+    try:
+        for service in services:
+            service.await_ready()
+        await connection.execute(TAKEN_AWAY)
+        await connection.execute(MARK.format("'post_9999'"))
+        async with client(amqp_url) as asking:
+            await asking.request([uuid4()], {"nodes": ["User", "A"], "edges": ["A -> Nobody"]})
+            log = services[0].log
+            while "changed by post_9999 of a newer release" not in log.read_text():  # noqa: ASYNC110 - a log gives no signal
+                await asyncio.sleep(0.05)
+            await connection.execute(GIVEN_BACK)
+            await connection.execute(MARK.format("NULL"))
+            await asking.collect(1, 30)
+            assert [outcome["status"] for outcome in asking.outcomes.values()] == ["rejected"]
+        assert not [s for s in services if "Traceback" in s.log.read_text() or "parked" in s.log.read_text()]
+    finally:
+        await connection.close()
+        for service in services:
+            service.kill()

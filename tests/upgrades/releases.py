@@ -14,8 +14,15 @@ import orjson
 
 JSON = Any
 FOLDER = Path(__file__).parent / "releases"
-LAST = sorted(FOLDER.glob("*.whl"))[-1]
-STORES = sorted(FOLDER.glob("*.sql.gz"))
+
+
+def version(path: Path) -> list[int]:
+    """Of a file that a release has left here."""
+    return [int(part) for part in path.name.removesuffix(".sql.gz").split("-")[1].split(".")]
+
+
+LAST = max(FOLDER.glob("*.whl"), key=version)
+STORES = sorted(FOLDER.glob("*.sql.gz"), key=version)
 
 
 def unpacked(wheel: Path, folder: Path) -> str:

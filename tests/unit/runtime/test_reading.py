@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from anabranch.runtime.ports import Delivery
-from anabranch.runtime.reading import read
+from anabranch.runtime.reading import Unreadable, read
 
 JSON = Any
 RUN = UUID(int=7)
@@ -54,3 +54,11 @@ def test_without_one_pause_and_resume_are_meant_anew_and_all_others_are_the_same
 
 def test_a_fork_that_names_no_run_is_one_run_however_often_it_is_delivered() -> None:
     assert len({read(delivery("run.fork", COMMANDS["run.fork"], "order 7")).run_id for _ in range(3)}) == 1
+
+
+def test_fields_of_a_newer_release_are_ignored_where_services_speak_and_refused_of_commands() -> None:
+    """In a command a field that is not known could change what is meant."""
+    step = {"run_id": str(RUN), "branch_id": "b0", "step_id": "b0#1", "attempt": 1, "response": 1, "mood": "new"}
+    assert read(Delivery("step.completed", orjson.dumps(step))).run_id == RUN
+    with pytest.raises(Unreadable, match="mood"):
+        read(Delivery("run.cancel", orjson.dumps({"run_id": str(RUN), "mood": "new"})))

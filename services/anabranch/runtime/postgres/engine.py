@@ -16,6 +16,7 @@ from anabranch.runtime.ports import Conflict, Unavailable
 LOST_RACES = (UniqueViolationError, DeadlockDetectedError, SerializationError)
 # connection, transaction (read only, idle too long), authorisation, no such database, resources, operator, system
 CANNOT_SERVE = ("08", "25", "28", "3D", "53", "57", "58")
+OTHER_SCHEMA = ("42P01", "42703", "42883", "3F000")  # no such table, column, function, schema
 COMMAND_SECONDS = 30
 SESSION = {
     "application_name": "anabranch",
@@ -61,6 +62,8 @@ def _translated(error: BaseException) -> Exception | None:
     code = getattr(cause, "sqlstate", None) or ""
     if isinstance(error, DBAPIError) and (code[:2] in CANNOT_SERVE or "connection" in str(cause).lower()):
         return Unavailable(f"Postgres cannot be reached: {cause}")
+    if code in OTHER_SCHEMA:  # a migration took away what this release uses: whoever opens anew is told which
+        return Unavailable(f"the database has another schema: {cause}")
     return None
 
 
