@@ -52,7 +52,7 @@ def lives() -> list[list[Recorded]]:
     """Whole runs."""
     return [
         *(streams.recorded(streams.stored(path)) for path in streams.paths()),
-        *(recorded(World(seed, seed * 7919, faults=False).play()) for seed in range(WORLDS)),
+        *(recorded(World(seed, seed * 7919, faulty=False).play()) for seed in range(WORLDS)),
     ]
 
 
