@@ -19,11 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from signal import SIGKILL, SIGTERM
-from threading import Timer
+from threading import Thread, Timer
 from typing import IO, Any
 
 from ops.bench import table
 from ops.bench.contest import FIGURES, ONCE, PEERS, ROOT, SUBJECTS, WORKLOADS, Entry
+from ops.bench.workloads import LONGER
 from tests import services
 
 JSON = Any
@@ -78,14 +79,16 @@ class Sitting:
     def _told(self, name: str, asked: list[str]) -> Iterator[JSON]:
         """What a run of the subject tells; a workload it does not come to the end of has failed."""
         left = list(asked)
-        with place(self.database, self.broker) as environment:
-            with started(SUBJECTS[name], [*asked, *self._options()], environment) as (process, log):
-                for text in said(process, self.args.patience + STARTING):
-                    line = json.loads(text)
-                    left.remove(line["workload"])
-                    yield line
-                    if "failed" in line:
-                        return
+        with (
+            place(self.database, self.broker) as environment,
+            started(SUBJECTS[name], [*asked, *self._options()], environment) as (process, log),
+        ):
+            for text in said(process, self.args.patience * _longest(asked) + STARTING):
+                line = json.loads(text)
+                left.remove(line["workload"])
+                yield line
+                if "failed" in line:
+                    return
             if left:
                 yield {"workload": left[0], "failed": _last_words(log)}
 
@@ -96,6 +99,10 @@ class Sitting:
         """All of it."""
         given = {name: str(value) for name, value in vars(self.args).items()}
         return {"machine": self.machine, "args": given, "missing": self.missing, "found": self.found}
+
+
+def _longest(asked: list[str]) -> float:
+    return max(LONGER.get(workload, 1) for workload in asked)
 
 
 def _last_words(log: IO[str]) -> str:
@@ -126,11 +133,12 @@ def started(
 ) -> Iterator[tuple["subprocess.Popen[str]", IO[str]]]:
     """The subject and its log; at the end it and all that it started are gone."""
     own = {**_plain(os.environ), **environment, **entry.environment, "PYTHONPATH": str(ROOT)}
-    command = [str(entry.python), "-m", f"ops.bench.subjects.{entry.module}", *arguments]
+    command = [str(entry.python), "-m", entry.module, *arguments]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
             command, env=own, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
         )
+        Thread(target=reap, args=[process], daemon=True).start()
         try:
             yield process, log
         finally:
@@ -156,6 +164,13 @@ def _plain(environment: "os._Environ[str]") -> dict[str, str]:
     return {name: value for name, value in environment.items() if name in meant or not name.startswith("ANABRANCH_")}
 
 
+def reap(process: "subprocess.Popen[str]") -> None:
+    """Whatever it leaves behind ends with it, and with that what is to be read of it."""
+    process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, SIGKILL)
+
+
 def end(process: "subprocess.Popen[str]") -> None:
     """Ask the whole group to end, then make it."""
     for number, patience in ((SIGTERM, 15.0), (SIGKILL, 5.0)):
@@ -163,6 +178,12 @@ def end(process: "subprocess.Popen[str]") -> None:
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience)
+
+
+def _commit() -> str:
+    """What was measured; empty where this is no repository."""
+    git = ("git", "describe", "--always", "--dirty", "--abbrev=12")
+    return subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def machine(database: str) -> JSON:
@@ -180,6 +201,7 @@ def machine(database: str) -> JSON:
             await connection.close()
 
     return {
+        "commit": _commit(),
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "cores": os.cpu_count(),
         "load": os.getloadavg(),
@@ -197,7 +219,7 @@ def missing(names: list[str]) -> dict[str, str]:
 def _absent(entry: Entry) -> str | None:
     if not entry.python.exists():
         return f"no {entry.python.relative_to(ROOT)}: `make bench` makes it"
-    noted = entry.python.parent.parent / f"{entry.module}.why"
+    noted = entry.python.parent.parent / f"{entry.needs.partition('.')[0]}.why"
     if noted.exists():
         return noted.read_text().strip()
     trial = subprocess.run([entry.python, "-c", f"import {entry.needs}"], capture_output=True, text=True, check=False)

@@ -1,11 +1,12 @@
 """Who is compared, on what, and which figures come of it."""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-OWN, PEERS = ROOT / ".venv/bin/python", ROOT / ".venv-bench/bin/python"
-OURS = "anabranch"
+OWN, PEERS = Path(sys.executable), ROOT / ".venv-bench/bin/python"
+OURS, HERE = "anabranch", "ops.bench.subjects"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Entry:
 def _replicas(count: int) -> Entry:
     """More processes of each kind, for throughput alone."""
     others = tuple(w for w in WORKLOADS if w != "W1")
-    return Entry("anabranch_distributed", OWN, environment={"BENCH_REPLICAS": str(count)}, lacks=others)
+    return Entry(f"{HERE}.anabranch_distributed", OWN, environment={"BENCH_REPLICAS": str(count)}, lacks=others)
 
 
 WORKLOADS = {
@@ -42,14 +43,14 @@ WORKLOADS = {
 }
 ONCE = ("W8",)  # long, and not a matter of chance
 SUBJECTS = {
-    OURS: Entry("anabranch_distributed", OWN, lacks=()),
-    "embedded": Entry("anabranch_embedded", OWN, lacks=("W8",)),
-    "floor": Entry("floor", OWN, lacks=("W8",)),
-    "dbos": Entry("dbos", needs="dbos"),
-    "langgraph": Entry("langgraph", needs="langgraph.checkpoint.postgres"),
-    "celery": Entry("celery", needs="celery"),
-    "restate": Entry("restate", needs="restate"),
-    "restate-call": Entry("restate", needs="restate", environment={"BENCH_VARIANT": "call"}),
+    OURS: Entry(f"{HERE}.anabranch_distributed", OWN, lacks=()),
+    "embedded": Entry(f"{HERE}.anabranch_embedded", OWN, lacks=("W8",)),
+    "floor": Entry(f"{HERE}.floor", OWN, lacks=("W8",)),
+    "dbos": Entry(f"{HERE}.dbos", needs="dbos"),
+    "langgraph": Entry(f"{HERE}.langgraph", needs="langgraph.checkpoint.postgres"),
+    "celery": Entry(f"{HERE}.celery", needs="celery"),
+    "restate": Entry(f"{HERE}.restate", needs="restate"),
+    "restate-call": Entry(f"{HERE}.restate", needs="restate", environment={"BENCH_VARIANT": "call"}),
     "anabranch x2": _replicas(2),
     "anabranch x4": _replicas(4),
 }

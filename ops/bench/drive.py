@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from ops.bench.workloads import WORKLOADS, Subject, chains, forks
+from ops.bench.workloads import LONGER, WORKLOADS, Subject, chains, forks
 
 Opened = Callable[[], AbstractAsyncContextManager[Subject]]
 DATABASE_URL = os.environ.get("BENCH_DATABASE_URL", "")
@@ -29,6 +29,7 @@ def tell(workload: str, **found: object) -> None:
 
 async def _measured(subject: Subject, workload: str, scale: float, patience: float) -> bool:
     """Measure and tell; False when the subject is not fit for another."""
+    patience *= LONGER.get(workload, 1)
     try:
         async with asyncio.timeout(patience):
             tell(workload, figures=await WORKLOADS[workload](subject, scale))

@@ -128,8 +128,8 @@ async def w5(subject: Subject, scale: float) -> Figures:
 
 async def w6(subject: Subject, scale: float) -> Figures:
     """From request to result of one-step runs, while chains come in at half the rate that the subject can take."""
-    span = max(1.0, 6 * scale)
-    rate = await chains(subject, scaled(100, scale)) / CHAIN / 2
+    span = max(1.0, 5 * scale)
+    rate = await chains(subject, scaled(50, scale)) / CHAIN / 2
     load = asyncio.create_task(_regularly(lambda i: _right(subject, i, CHAIN), 1 / rate, span))
     seconds = await _regularly(lambda i: _right(subject, i, 1), DUE, span)
     await load
@@ -167,6 +167,7 @@ async def w8(subject: Subject, scale: float) -> Figures:
     return figures
 
 
+LONGER = {"W8": 10.0}  # so many times the patience
 WORKLOADS: dict[str, Callable[[Subject, float], Awaitable[Figures]]] = {
     "W1": w1,
     "W2": w2,

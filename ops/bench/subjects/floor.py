@@ -153,8 +153,7 @@ async def route() -> None:
             run_ids, versions, kinds, data = zip(*rows, strict=True)
             await pool.execute(APPEND, run_ids, versions, kinds, [d.decode() for d in data])
             await publish(channel, messages)
-            for message in taken:
-                await message.ack()
+            await taken[-1].ack(multiple=True)  # everything that came before it was taken too
 
 
 def answer(step: JSON) -> JSON:
@@ -178,8 +177,7 @@ async def work() -> None:
             steps = [orjson.loads(m.body) for m in taken]
             results = [{"run": s["run"], "kind": s["kind"], "value": answer(s)} for s in steps]
             await publish(channel, [(RESULTS, orjson.dumps(result)) for result in results])
-            for message in taken:
-                await message.ack()
+            await taken[-1].ack(multiple=True)  # everything that came before it was taken too
 
 
 class Floor:

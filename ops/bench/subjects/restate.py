@@ -19,7 +19,7 @@ from ops.bench.drive import FOLDER, drive
 from ops.bench.subjects import agent
 
 JSON = Any
-SERVER = "node_modules/@restatedev/restate-server-linux-x64/bin/restate-server"
+SERVER = "node_modules/@restatedev/restate-server-*/bin/restate-server"  # one package a platform
 CALL = os.environ.get("BENCH_VARIANT") == "call"
 agents, runs = restate.Service("agents"), restate.Service("runs")
 
@@ -125,6 +125,14 @@ async def _serve(app: str, port: int, workers: int, log: Any) -> asyncio.subproc
     return await asyncio.create_subprocess_exec(*map(str, command), stdout=log, stderr=log)
 
 
+def binary() -> Path:
+    """The server, out of its npm package."""
+    found = sorted(Path(sys.prefix).glob(SERVER))
+    if not found:
+        raise RuntimeError(f"no {SERVER} in {sys.prefix}")
+    return found[0]
+
+
 async def _server(ports: list[int], data: Path, log: Any) -> asyncio.subprocess.Process:
     """A single node that syncs to disk, as it does by default."""
     node, ingress, admin = (f"127.0.0.1:{port}" for port in ports)
@@ -138,8 +146,7 @@ async def _server(ports: list[int], data: Path, log: Any) -> asyncio.subprocess.
         "RESTATE_DISABLE_TELEMETRY": "true",
         "RESTATE_LOG_FILTER": "warn",
     }
-    binary = Path(sys.prefix) / SERVER
-    command = (binary, "--base-dir", data, "--node-name", "bench", "--no-logo")
+    command = (binary(), "--base-dir", data, "--node-name", "bench", "--no-logo")
     return await asyncio.create_subprocess_exec(*map(str, command), env=environment, stdout=log, stderr=log)
 
 

@@ -1,0 +1,99 @@
+"""A subject that is wrong, slow or dead has no figures, the reason is told, and the rest is measured all the same."""
+
+import argparse
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from ops.bench import compare, table
+from ops.bench.compare import Sitting, missing
+from ops.bench.contest import OWN, SUBJECTS, Entry
+
+
+@pytest.fixture
+def sitting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sitting:
+    """About the odd subject, which needs no services."""
+    monkeypatch.setattr(compare, "place", lambda *_: nullcontext({"BENCH_MARKS": str(tmp_path / "marks")}))
+    args = argparse.Namespace(subjects=["odd"], workloads=["W2", "W4"], scale=0.04, patience=1.0)
+    return Sitting(args, "", "", machine={"cores": 2, "load": [0.0]})
+
+
+@pytest.fixture
+def children(tmp_path: Path) -> Path:
+    return tmp_path / "children"
+
+
+def odd(how: str, children: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the subject be odd in this way."""
+    environment = {"BENCH_ODD": how, "BENCH_ODD_CHILDREN": str(children)}
+    monkeypatch.setitem(SUBJECTS, "odd", Entry("tests.bench.odd", OWN, environment=environment))
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process, zombies aside."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("wrong", "Wrong: results are [4, 4], not [3, 3]"),
+        ("twice", "Wrong: agents ran 10 times for 8 steps"),
+        ("never", "not over in 1 s"),
+        ("dies", "ended early: no more memory"),
+    ],
+)
+def test_what_is_wrong_has_no_figures_and_the_rest_has(
+    sitting: Sitting, children: Path, monkeypatch: pytest.MonkeyPatch, how: str, why: str
+) -> None:
+    odd(how, children, monkeypatch)
+    sitting.round(1)
+    told = {line["workload"]: line for line in sitting.found}
+    assert told["W2"]["failed"] == why
+    assert set(told["W4"]["figures"]) == {"p50_ms", "p99_ms"}
+    assert f"odd failed W2 (20 concurrent runs of 1 -> 50 -> 1): {told['W2']['failed']}" in table.text(report(sitting))
+
+
+def report(sitting: Sitting) -> dict[str, object]:
+    return {
+        "machine": sitting.machine,
+        "args": vars(sitting.args),
+        "missing": sitting.missing,
+        "found": sitting.found,
+    }
+
+
+def test_what_was_given_up_is_not_tried_again(
+    sitting: Sitting, children: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd("wrong", children, monkeypatch)
+    sitting.round(1)
+    sitting.round(2)
+    assert sorted((line["round"], line["workload"]) for line in sitting.found) == [(1, "W2"), (1, "W4"), (2, "W4")]
+
+
+def test_one_that_never_starts_is_given_up(sitting: Sitting, children: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "STARTING", 0.5)
+    sitting.args.workloads = ["W4"]
+    odd("mute", children, monkeypatch)
+    sitting.round(1)
+    (line,) = sitting.found
+    assert line["failed"].startswith("ended early")
+
+
+@pytest.mark.parametrize("how", ["right", "never", "dies"])
+def test_nothing_that_a_subject_started_is_left(
+    sitting: Sitting, children: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    odd(how, children, monkeypatch)
+    sitting.round(1)
+    pids = [int(line) for line in children.read_text().split()]
+    assert pids and not [pid for pid in pids if alive(pid)]
+
+
+def test_a_subject_that_is_not_installed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SUBJECTS, "absent", Entry("tests.bench.odd", OWN, needs="no_such_library"))
+    assert missing(["absent", "anabranch"]) == {"absent": "ModuleNotFoundError: No module named 'no_such_library'"}
