@@ -7,7 +7,7 @@ MINUTES ?= 20
 RUNS ?= 10000
 SEED ?= 1
 
-.PHONY: demo test check coverage mutants dev simulate fuzz faults chaos bench bench-compare bench-core bench-slopes bench-waiting lock clean
+.PHONY: demo test check coverage mutants dev simulate fuzz faults chaos bench bench-compare bench-core bench-slopes bench-spend bench-waiting lock clean
 .DELETE_ON_ERROR:
 
 .venv/python:
@@ -76,6 +76,9 @@ bench-core: .venv/dev
 
 bench-slopes: .venv/dev
 	@$(BIN)/python -m ops.bench.slopes
+
+bench-spend: .venv/dev
+	@$(BIN)/python -m ops.bench.spend
 
 bench-waiting: .venv/dev
 	@$(BIN)/python -m ops.bench.waiting

@@ -15,7 +15,7 @@ PEERS = {
     "langgraph": ["langgraph", "langgraph-checkpoint-postgres", "psycopg[binary,pool]"],
     "celery": ["celery", "sqlalchemy", "psycopg2-binary"],
     "restate": ["restate-sdk", "hypercorn", "aiohttp"],
-    "plot": ["matplotlib"],
+    "tools": ["matplotlib", "py-spy"],
 }
 
 

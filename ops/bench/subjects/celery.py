@@ -1,4 +1,4 @@
-"""Celery on RabbitMQ with a database result backend: two workers, late acks, confirmed and persistent messages.
+"""Celery on RabbitMQ with a database result backend: eight processes, late acks, confirmed and persistent messages.
 
 A chain is `chain(...)`, a fork is a task that starts a `chord(...)`, a conversation is a task that sends the next one.
 """
@@ -118,7 +118,7 @@ async def opened() -> AsyncIterator[Tasks]:
     """Workers that have done a task; their tables are made by the first result."""
     app.backend.ResultSession().close()  # makes the tables: two processes at once would be in each other's way
     log = (FOLDER / "celery.log").open("wb")
-    options = ("worker", "--concurrency", "2", "--without-gossip", "--without-mingle", "--loglevel", "WARNING")
+    options = ("worker", "--concurrency", "8", "--without-gossip", "--without-mingle", "--loglevel", "WARNING")
     command = (sys.executable, "-m", "celery", "-A", "ops.bench.subjects.celery", *options)
     worker = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
     try:
