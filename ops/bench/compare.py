@@ -244,7 +244,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="size of every workload; 0.1 for a try")
-    parser.add_argument("--patience", type=float, default=30.0, help="seconds a workload may take; then it is given up")
+    parser.add_argument("--patience", type=float, default=60.0, help="seconds a workload may take; then it is given up")
     parser.add_argument("--subjects", type=_chosen(SUBJECTS), default=list(SUBJECTS), help=", ".join(SUBJECTS))
     parser.add_argument("--workloads", type=_chosen(WORKLOADS), default=list(WORKLOADS), help=", ".join(WORKLOADS))
     parser.add_argument("--out", type=Path, default=RESULTS / time.strftime("%Y%m%d-%H%M%S.json"))

@@ -76,6 +76,7 @@ async def process(number: str) -> AsyncIterator[Workflows]:
         "system_database_url": DATABASE_URL,
         "executor_id": f"member-{number}",
         "log_level": "WARNING",
+        "db_engine_kwargs": {"pool_timeout": 600},  # 10,000 steps at once wait longer than 30 s for a connection
     }
     DBOS(config=config)
     await asyncio.to_thread(DBOS.launch)
