@@ -42,6 +42,8 @@ class Plan:
     runs: int
     seed: int
     out: Path
+    victims: tuple[str, ...] = VICTIMS
+    between: tuple[float, float] = BETWEEN
 
 
 class Chaos:
@@ -83,8 +85,8 @@ class Chaos:
 
     async def _kill(self) -> None:
         while not self._enough.is_set():
-            next_at = time.monotonic() + self._random.uniform(*BETWEEN)
-            victim, dead = self._random.choice(VICTIMS), self._random.uniform(*DEAD)
+            next_at = time.monotonic() + self._random.uniform(*self._plan.between)
+            victim, dead = self._random.choice(self._plan.victims), self._random.uniform(*DEAD)
             number = self._random.randrange(COUNTS.get(victim, 1))
             kill = await asyncio.to_thread(self._kill_one, victim, number, dead)
             self.kills.append(kill)
@@ -149,6 +151,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--victims", nargs="+", choices=VICTIMS, default=VICTIMS, help="whom to kill")
+    parser.add_argument("--between", type=float, nargs=2, default=BETWEEN, help="seconds from kill to kill")
     parser.add_argument("--out", type=Path, help="folder for records and logs (default: a new one)")
     given = parser.parse_args()
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # our own clients lose their broker all the time
@@ -156,11 +160,18 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     for old in (*out.glob("*.jsonl"), *out.glob("*.log")):
         old.unlink()
-    plan = Plan(given.minutes, given.runs, given.seed, out)
+    plan = Plan(given.minutes, given.runs, given.seed, out, tuple(given.victims), tuple(given.between))
     with town(out, COUNTS, linked=False, more={"FAULTS_DIARY": str(out / "diary.jsonl")}) as place:
         summary = asyncio.run(_night(plan, place))
     broken = judged(summary)
-    whole = {"minutes": plan.minutes, "runs": plan.runs, "seed": plan.seed, **summary, "broken": broken}
+    whole = {
+        "minutes": plan.minutes,
+        "runs": plan.runs,
+        "seed": plan.seed,
+        "between": plan.between,
+        **summary,
+        "broken": broken,
+    }
     (out / "summary.json").write_text(json.dumps(whole, indent=2) + "\n")
     print(table(whole), f"records: {out}", sep="\n")
     return 1 if broken else 0

@@ -3,12 +3,13 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
-from anabranch.runtime.lifecycle import Lifecycle, Runnable
+from anabranch.runtime.lifecycle import Lifecycle, Opened, Runnable
 from anabranch.runtime.ports import Unavailable
 from anabranch.runtime.pulse import Pulse
 from anabranch.runtime.settings import Settings
@@ -120,3 +121,57 @@ async def test_a_port_that_is_taken_is_said() -> None:
     with pytest.raises(AnabranchError, match=f"port {port}"):
         await a_life(Opening(), port=port).serve()
     server.close()
+
+
+class Told:
+    """A pulse whose end a test decides."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+
+    def beating(self) -> bool:
+        return True
+
+    async def watch(self) -> None:
+        await self.gone.wait()
+        raise Unavailable("silence")
+
+
+def opening_with(pulse: Told, *services: Service) -> Callable[[], Opened]:
+    left = list(services)
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[tuple[Runnable, Any]]:
+        yield left.pop(0), pulse
+
+    return opened
+
+
+async def test_a_pulse_that_is_gone_opens_it_again_even_if_the_service_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anabranch.runtime.lifecycle.TRIAL_SECONDS", 0.01)
+    hanging, last = Service(), Service()
+    pulse = Told()
+    serving = asyncio.create_task(Lifecycle("test", opening_with(pulse, hanging, last), Settings()).serve())
+    await hanging.ready.wait()
+    pulse.gone.set()
+    await last.ready.wait()
+    assert hanging.ended.cancelled()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await serving == 0
+
+
+async def test_who_opens_well_and_fails_at_work_is_never_ready_and_comes_back_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("anabranch.runtime.lifecycle.TRIAL_SECONDS", 30)
+    monkeypatch.setattr("anabranch.runtime.lifecycle.SHORTEST_PAUSE", 0.001)
+    failing, pulse = [Service() for _ in range(4)], Told()
+    life = Lifecycle("test", opening_with(pulse, *failing), Settings())
+    serving = asyncio.create_task(life.serve())
+    for service in failing[:3]:
+        await service.ready.wait()
+        service.lose(Unavailable("disk full"))
+    await failing[3].ready.wait()
+    assert not life._ready() and life._pause == 8 * 0.001
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await serving == 0

@@ -6,8 +6,8 @@ service connects anew. So there are no zombies, and no delivery of an old connec
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from aiormq.exceptions import AMQPError, DeliveryError, PublishError
 
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
+from anabranch.runtime.rabbitmq.dead_queues import NOBODY, bury
 from anabranch.runtime.rabbitmq.inbox import RabbitInbox
 from anabranch_contracts.addresses import (
     EXCHANGE,
@@ -35,8 +36,8 @@ from anabranch_contracts.addresses import (
 )
 
 IN_FLIGHT = 256
+REACH_SECONDS = 15.0
 PERSISTENT = 2
-NOBODY = "anabranch.nobody"
 MOST_HEADERS, LONGEST_HEADER = 50, 1000
 BROKEN = (AMQPError, OSError, TimeoutError, RuntimeError)
 log = structlog.get_logger(__name__)
@@ -61,15 +62,13 @@ class RabbitTransport:
 
     async def connect(self) -> None:
         """Connect and declare what every service needs; raises `Unavailable`."""
-        try:
-            async with asyncio.timeout(15):
+        with _reachable():
+            async with asyncio.timeout(REACH_SECONDS):
                 self._connection = await aio_pika.connect(self._url, heartbeat=self._heartbeat)
                 self._connection.close_callbacks.add(self._lost)
                 self._publisher = await self._channel(confirms=True)
                 await self._declare()
                 await self.probe()
-        except BROKEN as error:
-            raise Unavailable(f"RabbitMQ cannot be reached: {error or type(error).__name__}") from error
 
     async def _channel(self, confirms: bool) -> RawChannel:
         assert self._connection is not None
@@ -120,10 +119,12 @@ class RabbitTransport:
         return alive and publisher is not None and not publisher.is_closed and not any(i.failed for i in self._inboxes)
 
     async def declare_steps(self, agents: Sequence[str]) -> None:
-        for agent in agents:
-            if agent not in self._declared:
-                await self._queue(step_queue(agent), [step_key(agent)])
-                self._declared.add(agent)
+        with _reachable():
+            for agent in agents:
+                if agent not in self._declared:
+                    async with asyncio.timeout(REACH_SECONDS):
+                        await self._queue(step_queue(agent), [step_key(agent)])
+                    self._declared.add(agent)
 
     async def declare_reply_queue(self) -> str:
         """A queue of one's own, gone with the connection."""
@@ -133,12 +134,14 @@ class RabbitTransport:
 
     async def consume(self, queues: Sequence[str], prefetch: int) -> RabbitInbox:
         self._raw()
-        raw = await self._channel(confirms=False)
-        await raw.basic_qos(prefetch_count=prefetch)
-        inbox = RabbitInbox(raw)
-        self._inboxes.append(inbox)
-        for queue in queues:
-            await inbox.subscribe(queue)
+        with _reachable():
+            async with asyncio.timeout(REACH_SECONDS):
+                raw = await self._channel(confirms=False)
+                await raw.basic_qos(prefetch_count=prefetch)
+                inbox = RabbitInbox(raw)
+                self._inboxes.append(inbox)
+                for queue in queues:
+                    await inbox.subscribe(queue)
         return inbox
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
@@ -168,6 +171,11 @@ class RabbitTransport:
         try:
             sending = self._send(message, str(message.message_id))
             await self._guarded(sending if message.reply_to_queue is None else self._offer(sending, message))
+        except Unavailable as doubt:
+            agent = agent_of(message.routing_key)
+            if agent is not None and isinstance(doubt.__cause__, TimeoutError) and self._connection is not None:
+                await bury(self._connection, step_queue(agent))
+            raise
         finally:
             del self._in_flight[message.message_id]
             over.set()
@@ -256,6 +264,14 @@ class RabbitTransport:
                 async with asyncio.timeout(5):
                     await self._connection.close()
         self._lost()
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
+    except BROKEN as error:
+        raise Unavailable(f"RabbitMQ cannot be reached: {error or type(error).__name__}") from error
 
 
 def _small(headers: Mapping[str, Any]) -> dict[str, Any]:
