@@ -9,7 +9,8 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from random import Random
 from shutil import rmtree
@@ -35,6 +36,7 @@ LINKS = {
     "tests": "tests",
     "pyproject.toml": "pyproject.toml",
 }
+BROAD = "tests/golden/test_decisions.py"
 KILLED, SURVIVED, UNREACHED = (1, 3), (0,), (33, 5)
 
 
@@ -60,7 +62,9 @@ class _Failed:
 
 
 class Collected(PytestRunner):
-    """Runs what was collected once."""
+    """Runs what was collected once; of what reaches a mutant at most so many tests."""
+
+    most: int | None = None
 
     def collect(self) -> None:
         """Collect in the parent; forks find it there."""
@@ -77,7 +81,8 @@ class Collected(PytestRunner):
         if mutant_name is None:
             return super().run_tests(mutant_name=None, tests=tests)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        items = [self._items[test] for test in tests]
+        first = sorted(tests, key=lambda test: not test.startswith(BROAD))  # what sees most comes first
+        items = [self._items[test] for test in first[: self.most]]
         with change_cwd("mutants"):
             for item, following in zip(items, [*items[1:], None], strict=True):
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -123,14 +128,20 @@ def _score(counted: Counter[str]) -> str:
     return f"{100 * killed / max(1, tried):6.1f} %  {killed:5} of {tried:5}  ({left})"
 
 
-def drawn(most: int, seed: int) -> list[str]:
-    """Of each file so many mutants, drawn by the seed; those that have a verdict are not tried again."""
-    names: list[str] = []
-    for codes in verdicts().values():
-        all_of_it = sorted(codes)
-        one = Random(seed).sample(all_of_it, min(most, len(all_of_it)))
-        names += [name for name in one if codes[name] is None]
-    return names
+def draw(most: int, seed: int) -> None:
+    """Have mutmut try of each file only so many mutants, drawn by the seed."""
+    patched: Any = mutmut
+    everything = patched.collect_source_file_mutation_data
+
+    def drawn(*, mutant_names: Sequence[str]) -> Any:
+        mutants, files = everything(mutant_names=mutant_names)
+        kept = []
+        for path in files:
+            own = sorted((one for one in mutants if str(one[0].path) == path), key=itemgetter(1))
+            kept += Random(seed).sample(own, min(most, len(own)))
+        return kept, files
+
+    patched.collect_source_file_mutation_data = drawn
 
 
 def main() -> None:
@@ -138,8 +149,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mutants", nargs="*", help="names or patterns; tried again though they have a verdict")
     parser.add_argument("--children", type=int, default=2)
-    parser.add_argument("--sample", type=int, help="so many of each file, once all have been laid out")
+    parser.add_argument("--sample", type=int, help="so many of each file, drawn by the seed")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--tests", type=int, help="at most so many tests a mutant: what is said is then a lower bound")
     parser.add_argument("--report", action="store_true", help="only say what became of them so far")
     args = parser.parse_args()
     if args.report:
@@ -152,7 +164,10 @@ def main() -> None:
         patched: Any = mutmut
         sys.modules["mutmut.workers.isolation"].PytestRunner = Collected  # type: ignore[attr-defined]
         ForkRunner.startup = _startup  # type: ignore[method-assign]
-        patched._run(tuple(drawn(args.sample, args.seed) if args.sample else args.mutants), args.children)
+        Collected.most = args.tests
+        if args.sample is not None:
+            draw(args.sample, args.seed)
+        patched._run(tuple(args.mutants), args.children)
     report()
 
 

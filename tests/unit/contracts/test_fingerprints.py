@@ -59,3 +59,61 @@ def test_what_holds_itself_or_nothing_yet_has_one_too() -> None:
 
     assert fingerprint(itself()) == fingerprint(itself()) and fingerprint(early)
     late = 1
+
+
+class Slotted:
+    __slots__ = ("held",)
+
+
+def with_more_keywords(*, most: int = 1) -> int:
+    return most
+
+
+def with_another(*, most: int = 2) -> int:
+    return most
+
+
+def nested(depth: int, inside: Any) -> Any:
+    for _ in range(depth):
+        inside = [inside]
+    return inside
+
+
+DIFFERENT: list[tuple[Any, Any]] = [
+    (1, "1"),
+    (int, float),
+    (Holder, Slotted),
+    (["a", "b"], ["b", "a"]),
+    ({"a": 1}, {"a": 2}),
+    ({"a": 1}, {"b": 1}),
+    (with_more_keywords, with_another),
+    (lambda: 1, lambda: 2),
+    (lambda a: a.b, lambda a: a.c),
+    (lambda a, b=1: a + b, lambda a, b=2: a + b),
+    (partial(closing, "a"), partial(itself, "a")),
+    (partial(closing, held="a"), partial(closing, held="b")),
+    (Holder(1).method, Holder(2).method),
+    (range(2), range(3)),
+    (nested(7, "a"), nested(7, "b")),
+    (Holder(Holder(1)), Holder(Holder(2))),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT, ids=range(len(DIFFERENT)))
+def test_what_differs_in_any_part_is_told_apart(one: Any, other: Any) -> None:
+    assert fingerprint(one) != fingerprint(other) and len(fingerprint(one)) == 12
+    assert fingerprint(one, other) != fingerprint(other, one)
+
+
+SAME: list[tuple[Any, Any]] = [
+    ([1, 2], (1, 2)),
+    ({1, 2}, frozenset([2, 1])),
+    (Slotted(), Slotted()),
+    (nested(9, "a"), nested(9, "b")),
+    (object(), object()),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME, ids=range(len(SAME)))
+def test_what_differs_only_in_its_address_or_deeper_than_anybody_looks_is_not(one: Any, other: Any) -> None:
+    assert fingerprint(one) == fingerprint(other)

@@ -31,28 +31,132 @@ def test_replies_are_read(value: object, reply: r.Reply) -> None:
     assert parse_reply(value) == reply
 
 
-WRONG = [
-    {"next_action": 7},
-    {"next_action": "dance"},
-    {"next_action": "invoke_agent"},
-    {"next_action": "invoke_agent", "action_input": {"request": 1}},
-    {"next_action": "parallel_invoke"},
-    {"next_action": "parallel_invoke", "agents": []},
-    {"next_action": "parallel_invoke", "agents": "B"},
-    {"next_action": "parallel_invoke", "agents": ["B"], "agent_requests": [1]},
-    {"next_action": "parallel_invoke", "invocations": [{"request": 1}]},
-    {"next_action": "final_response"},
-    {"next_action": "ask_user"},
-    {"next_action": "retry_later", "after_seconds": "soon"},
-    {"next_action": "retry_later", "after_seconds": -1},
-    {"next_action": "final_response", "content": 1, "context_updates": [1]},
-]
+YEAR = 31_536_000
+LISTS = "invocations must be a list of {agent, request}"
+NO_CALL = "call needs `invocations` or `ask`, and a timeout in seconds if any"
 
 
-@pytest.mark.parametrize("value", WRONG)
-def test_what_cannot_be_read_says_why(value: object) -> None:
+def call(**parts: object) -> dict[str, object]:
+    return {"next_action": "call", "number": 1, "print": "p", **parts}
+
+
+def parallel(**parts: object) -> dict[str, object]:
+    return {"next_action": "parallel_invoke", **parts}
+
+
+def asking(**parts: object) -> dict[str, object]:
+    return {"next_action": "ask_user", "prompt": "p", **parts}
+
+
+READ_TOO = [
+    ({"next_action": "invoke_agent", "agent": "B", "request": 1, "content": 2}, r.Invoke("B", 1)),
+    ({"next_action": "invoke_agent", "agent_name": "B", "request": None, "content": 2}, r.Invoke("B", None)),
+    ({"next_action": "invoke_agent", "action_input": {"agent": "B"}, "content": 2}, r.Invoke("B", 2)),
+    ({"next_action": "invoke_agent", "action_input": {"agent": "B", "request": None}, "content": 2}, r.Invoke("B")),
+    (parallel(agents=["B", "C"], agent_requests={"B": 1}, content=2),
+     r.Parallel([r.Invocation("B", 1), r.Invocation("C", 2)])),
+    (parallel(invocations=["B", {"agent_name": "C", "request": 1}], request=2),
+     r.Parallel([r.Invocation("B", 2), r.Invocation("C", 1)])),
+    (parallel(agents=["B"], convergence={"min_ratio": 0.5}, inherit_memory=True, context_updates={"k": 1}),
+     r.Parallel([r.Invocation("B", None)], {"min_ratio": 0.5}, True, {"k": 1})),
+    (parallel(agents=["B"], agent_requests=None, inherit_memory=False), r.Parallel([r.Invocation("B")], None, False)),
+    ({"next_action": "final_response", "response": 3, "content": 2, "final_response": 1}, r.Final(1)),
+    ({"next_action": "final_response", "response": 3, "content": 2}, r.Final(2)),
+    ({"next_action": "final_response", "response": None}, r.Final(None)),
+    (asking(choices=[0], schema=True, timeout=0, default=0, context_updates={}), r.AskUser("p", [0], True, 0, 0, {})),
+    (asking(timeout=YEAR, schema={}), r.AskUser("p", None, {}, YEAR)),
+    (build.retry_later(YEAR), r.RetryLater(float(YEAR))),
+    ({"next_action": "retry_later", "after_seconds": 0.5, "context_updates": {"k": 1}}, r.RetryLater(0.5, {"k": 1})),
+    ({"next_action": "error_recovery"}, r.ErrorRecovery("the agent asked for help")),
+    ({"next_action": "terminal_error", "context_updates": {"k": 1}}, r.Terminal("the agent gave up", {"k": 1})),
+    (build.error_recovery({"type": "T"}, context_updates={"k": 1}), r.ErrorRecovery({"type": "T"}, {"k": 1})),
+    (call(invocations=[{"agent": "B", "request": 1}, "C"], timeout=5, context_updates={"k": 1}),
+     r.Call(1, "p", [r.Invocation("B", 1), r.Invocation("C", None)], None, 5, {"k": 1})),
+    (call(ask={"prompt": "p", "choices": [1]}), r.Call(1, "p", [], r.AskUser("p", [1]), None)),
+    (call(number=2, print="q" * 200, invocations=["B"]), r.Call(2, "q" * 200, [r.Invocation("B")], None, None)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "reply"), READ_TOO, ids=range(len(READ_TOO)))
+def test_all_their_parts_are_read(value: object, reply: r.Reply) -> None:
+    assert parse_reply(value) == reply
+
+
+WRONG: list[tuple[object, str]] = [
+    ({"next_action": 7}, "next_action '7' is not one of invoke_agent, parallel_invoke, final_response, ask_user, "
+     "retry_later, error_recovery, terminal_error"),
+    ({"next_action": "dance"}, "next_action 'dance' is not one of"),
+    ({"next_action": "x" * 999}, f"next_action {'x' * 80!r} is not one of"),
+    ({"next_action": "invoke_agent"}, "invoke_agent needs `action_input`: an agent's name, or {agent, request}"),
+    ({"next_action": "invoke_agent", "action_input": ""}, "invoke_agent needs `action_input`"),
+    ({"next_action": "invoke_agent", "action_input": {"request": 1}}, "invoke_agent needs `action_input`"),
+    (parallel(), "parallel_invoke needs `agents`: a list of names, or `invocations`"),
+    (parallel(agents=[]), "parallel_invoke names no agent"),
+    (parallel(invocations=[]), "parallel_invoke names no agent"),
+    (parallel(agents="B"), "parallel_invoke needs `agents`"),
+    (parallel(agents=["B", ""]), "parallel_invoke needs `agents`"),
+    (parallel(agents=["B", 1]), "parallel_invoke needs `agents`"),
+    (parallel(agents=["B"], agent_requests=[1]), "agent_requests must be an object of requests by agent name"),
+    (parallel(invocations="B"), LISTS),
+    (parallel(invocations=["B", {"request": 1}]), LISTS),
+    (parallel(agents=["B"], convergence={"min_ratio": 2}), "convergence.min_ratio: "),
+    (parallel(agents=["B"], convergence={}, inherit_memory="yes"), "inherit_memory must be true or false"),
+    (parallel(agents=["B"], convergence={"eagre": True}, inherit_memory=2),
+     "convergence.eagre: unknown setting; remove it or correct its name; inherit_memory must be true or false"),
+    ({"next_action": "final_response"}, "final_response needs the field `final_response`"),
+    ({"next_action": "ask_user"}, "ask_user needs `prompt`"),
+    (asking(choices=[]), "choices must be a list of at least one"),
+    (asking(choices="ab"), "choices must be a list of at least one"),
+    (asking(schema="string"), "schema must be a JSON Schema: an object"),
+    (asking(timeout=-1), f"timeout must be seconds, 0 to {YEAR}"),
+    (asking(timeout=YEAR + 1), "timeout must be seconds"),
+    (asking(timeout=True), "timeout must be seconds"),
+    (asking(timeout="1"), "timeout must be seconds"),
+    ({"next_action": "retry_later"}, f"retry_later needs `after_seconds`, 0 to {YEAR}"),
+    ({"next_action": "retry_later", "after_seconds": "soon"}, "retry_later needs `after_seconds`"),
+    ({"next_action": "retry_later", "after_seconds": -1}, "retry_later needs `after_seconds`"),
+    ({"next_action": "retry_later", "after_seconds": True}, "retry_later needs `after_seconds`"),
+    ({"next_action": "final_response", "content": 1, "context_updates": [1]}, "context_updates must be an object"),
+    (call(number="1", invocations=["B"]), "call needs `number` and `print`"),
+    (call(print=None, invocations=["B"]), "call needs `number` and `print`"),
+    (call(print="q" * 201, invocations=["B"]), "call needs `number` and `print`"),
+    (call(invocations={"agent": "B"}), LISTS),
+    (call(invocations=[7]), LISTS),
+    (call(), NO_CALL),
+    (call(invocations=["B"], ask={"prompt": "p"}), NO_CALL),
+    (call(invocations=["B"], timeout="1"), NO_CALL),
+    (call(ask={"prompt": "p", "choices": []}), "choices must be a list of at least one"),
+    (call(ask={"question": "p"}), NO_CALL),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "why"), WRONG, ids=range(len(WRONG)))
+def test_what_cannot_be_read_says_why(value: object, why: str) -> None:
     reply = parse_reply(value)
-    assert isinstance(reply, r.Malformed) and reply.reason
+    assert isinstance(reply, r.Malformed) and reply.reason.startswith(why), reply
+
+
+BUILT = [
+    (build.invoke_agent("B", 1, context_updates={}),
+     {"next_action": "invoke_agent", "action_input": {"agent": "B", "request": 1}, "context_updates": {}}),
+    (build.parallel_invoke(["B"], {"B": 1}, inherit_memory=True),
+     {"next_action": "parallel_invoke", "agents": ["B"], "agent_requests": {"B": 1}, "inherit_memory": True}),
+    (build.parallel_invoke(), {"next_action": "parallel_invoke", "agents": [], "agent_requests": {}}),
+    (build.parallel_invoke(invocations=({"agent": "B"},), convergence={}),
+     {"next_action": "parallel_invoke", "invocations": [{"agent": "B"}], "convergence": {}}),
+    (build.final_response(1, k=2), {"next_action": "final_response", "final_response": 1, "k": 2}),
+    (build.ask_user("p"), {"next_action": "ask_user", "prompt": "p"}),
+    (build.ask_user("p", (1, 2), {}, 5, "d", k=2),
+     {"next_action": "ask_user", "prompt": "p", "choices": [1, 2], "schema": {}, "timeout": 5, "default": "d", "k": 2}),
+    (build.retry_later(5, k=2), {"next_action": "retry_later", "after_seconds": 5, "k": 2}),
+    (build.error_recovery("e", k=2), {"next_action": "error_recovery", "error": "e", "k": 2}),
+    (build.terminal_error("e", k=2), {"next_action": "terminal_error", "error": "e", "k": 2}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("built", "written"), BUILT, ids=range(len(BUILT)))
+def test_builders_write_what_the_seed_writes(built: object, written: object) -> None:
+    assert built == written
 
 
 @given(JSON_VALUES)

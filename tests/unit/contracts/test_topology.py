@@ -129,3 +129,61 @@ def test_parsing_never_raises_and_says_why_it_refuses(value: object) -> None:
     assert (topology is None) == bool(errors)
     if topology is not None:
         assert parsed(topology.canonical()).canonical() == topology.canonical()
+
+
+WRITTEN = {
+    "hub": {"nodes": [{"name": "H", "dispatch": "all"}, "W1", "W2"], "edges": ["H <-> W1", "H <-> W2"], "entry": "H"},
+    "pipeline": {
+        "nodes": [*({"name": n, "dispatch": "all"} for n in NAMES), "End"],
+        "edges": ["A -> B", "A -> C", "B -> End", "C -> End"],
+        "entry": "A",
+    },
+    "hierarchical": {"nodes": ["Boss", "Lead", "Hand"], "edges": ["Boss <-> Lead", "Lead <-> Hand"], "entry": "Boss"},
+    "mesh": {"nodes": NAMES, "edges": ["A <-> B", "A <-> C", "B <-> C"], "entry": "A"},
+    "star": {"nodes": ["S", *NAMES], "edges": ["S <-> A", "S <-> B", "S <-> C"], "entry": "S"},
+    "ring": {"nodes": NAMES, "edges": ["A -> B", "B -> C", "C -> A"], "entry": "A"},
+    "broadcast": {
+        "nodes": [{"name": "S", "dispatch": "all"}, *NAMES],
+        "edges": ["S -> A", "S -> B", "S -> C"],
+    },
+}
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_a_pattern_is_the_topology_one_would_write(name: str) -> None:
+    assert PATTERNS[name] == parsed(WRITTEN[name])
+
+
+def test_a_pipeline_in_sequence_is_a_line_and_a_hierarchy_may_name_its_root() -> None:
+    line = PatternConfig.pipeline([{"agents": ["A", "B"]}, {"agents": ["C"]}])
+    assert line == parsed({"nodes": NAMES, "edges": ["A -> B", "B -> C"]})
+    below = PatternConfig.hierarchical({"Lead": ["Hand"], "Boss": ["Lead"]}, root="Boss")
+    assert below.entry == ("Boss",) and [n.name for n in below.nodes] == ["Lead", "Hand", "Boss"]
+
+
+NOBODY = {
+    "spokes": lambda: PatternConfig.hub_and_spoke("H", []),
+    "agents of stage 1": lambda: PatternConfig.pipeline([{"agents": ["A"]}, {"agents": []}]),
+    "agents of stage 0": lambda: PatternConfig.pipeline([{"name": "one"}]),
+    "stages": lambda: PatternConfig.pipeline([]),
+    "tree": lambda: PatternConfig.hierarchical({}),
+    "agents": lambda: PatternConfig.mesh("ABC"),
+    "targets": lambda: PatternConfig.broadcast("S", ()),
+}
+
+
+@pytest.mark.parametrize("what", NOBODY)
+def test_a_pattern_needs_somebody(what: str) -> None:
+    with pytest.raises(ValueError, match=f"^{what}: give a list with at least one"):
+        NOBODY[what]()
+
+
+def test_where_paths_meet_is_detected_or_declared() -> None:
+    topology = parsed({"nodes": [*NAMES, {"name": "D", "is_convergence_point": False},
+                                 {"name": "E", "is_convergence_point": True}, {"name": "P", "kind": "user"}],
+                       "edges": ["Start -> C", "A -> C", "B -> C", "C -> C", "A -> D", "B -> D", "A <-> B", "C <-> P",
+                                 "A -> P", "C -> E"], "entry": ["A"]})  # fmt: skip
+    assert [n for n in [*NAMES, *"DEP"] if topology.is_convergence_point(n)] == ["C", "E"]
+    assert [n for n in [*NAMES, *"DEP"] if topology.is_convergence_point(n, auto_detect=False)] == ["E"]
+    two = parsed({"nodes": NAMES, "edges": ["Start -> B", "A -> B", "B -> B", "B <-> C"]})
+    assert not any(two.is_convergence_point(n) for n in NAMES), "neither Start, nor itself, nor who is also next, count"
