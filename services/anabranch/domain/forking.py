@@ -60,7 +60,7 @@ def version_of(events: Sequence[Recorded], at: int | str) -> int:
     if isinstance(at, str) and at.isdecimal() and len(at) < 20:
         at = int(at)
     if isinstance(at, int):
-        if isinstance(at, bool) or not 1 <= at <= len(events):
+        if not 1 <= at <= len(events):
             raise Refused(f"at: version {at} is not one of 1 to {len(events)}")
         return at
     for recorded in events:

@@ -274,3 +274,29 @@ def test_a_run_that_was_erased_is_no_past_and_is_not_asked_for_again() -> None:
     with pytest.raises(Refused, match=f"run {RUN} was erased; use a new run_id"):
         run.tell(Router(), Request(RUN, body, "q"))
     assert run.replayed() == run.state
+
+
+@pytest.mark.parametrize("at", ["1" * 19, "1" * 20, 0, "b9#1", "nowhere"])
+def test_a_place_that_is_none_is_refused_with_it(at: Any) -> None:
+    run = Run({"nodes": ["A"]})
+    with pytest.raises(Refused, match=r"^at: (version \w+ is not one of 1 to 3|'[^']+' is no checkpoint and no step)"):
+        run.fork(at)
+
+
+def test_a_topology_that_cannot_replace_the_other_is_refused_with_every_reason() -> None:
+    run = Run(CHAIN)
+    with pytest.raises(Refused) as refusal:
+        run.fork(3, topology={"nodes": ["A", "B", "C"], "entry": "A"})
+    assert str(refusal.value).count("no entry reaches node") == 2 and "; topology: no entry" in str(refusal.value)
+    with pytest.raises(Refused, match="the run refers to A, which the new topology does not have"):
+        run.fork(3, topology={"nodes": ["B"]})
+
+
+def test_who_asks_for_the_same_fork_once_more_is_told_the_outcome_too() -> None:
+    source = Run(CHAIN)
+    run = source.fork(3)
+    command = ForkRun(run_id=RUN, new_run_id=FORKED, at=3)
+    (awaited,) = run.tell(Supervisor(), Fork(FORKED, command, "q", "c"))
+    assert (awaited.reply_to, awaited.reply_correlation) == ("q", "c") and run.state.replies == [("q", "c")]
+    with pytest.raises(Refused, match="exists; use another new_run_id"):
+        run.tell(Supervisor(), Fork(FORKED, ForkRun(run_id=RUN, new_run_id=FORKED, at=2), "q", "d"))

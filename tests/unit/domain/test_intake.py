@@ -63,3 +63,40 @@ def test_a_person_whom_nobody_asks_may_still_lead_to_who_starts() -> None:
 def test_the_key_of_a_step_names_its_agent_and_no_other_key_does() -> None:
     assert [agent_of(step_key(name)) for name in ("A", "a b", "ä%#~", "x.y")] == ["A", "a b", "ä%#~", "x.y"]
     assert agent_of("step.completed") is None
+
+
+REASONS: list[tuple[JSON, str]] = [
+    ({"nodes": ["A", "B", "C"], "edges": ["A -> User", "User -> B", "User -> C"]},
+     "an answer to 'A' has several ways on from 'User'; add an edge User -> A"),
+    ({"nodes": ["A", "B"], "edges": ["A -> User", {"source": "User", "target": "B", "condition": "true"}]},
+     "edge User -> B: its condition would never be asked; put it on an edge from an agent, or in a rule"),
+    ({"nodes": ["A"], "edges": [{"source": "Start", "target": "A", "condition": "true"}]},
+     "edge Start -> A: its condition would never be asked"),
+    ({"nodes": ["A", "B"], "edges": [{"source": "A", "target": "B", "condition": "1 +"}]},
+     "topology: edge A -> B: condition is no CEL expression: "),
+    ({"nodes": ["A"], "rules": ["max_steps(9)", {"type": "ConditionalRule", "condition": "runs.steps > 1"}]},
+     "topology: rules: ConditionalRule 1: condition asks about 'runs'"),
+    ({"nodes": ["A", "B", "User"], "edges": ["A -> B", "A <-> User"], "entry": "A", "rules": ["max_agents(1)"]},
+     "rule MaxAgentsRule: 2 agents, max_agents = 1"),
+    ({"nodes": ["A", "B", "C"], "edges": ["A -> B"], "entry": "A"},
+     "no entry reaches node 'C'; add an edge to it, name it in `entry`, or remove it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("topology", "why"), REASONS, ids=range(len(REASONS)))
+def test_a_well_formed_topology_that_cannot_run_is_rejected_for_that_reason_alone(topology: JSON, why: str) -> None:
+    (rejected,) = taken({"task": "t", "topology": topology}).events
+    (said,) = rejected.event.errors  # type: ignore[attr-defined]
+    assert why in said
+
+
+FINE: list[JSON] = [
+    {"nodes": ["A", "B", "C"], "edges": ["A <-> User", "User -> B", "User -> C"], "entry": "A"},
+    {"nodes": ["A"], "edges": [{"source": "A", "target": "User", "bidirectional": True, "condition": "true"}]},
+    {"nodes": ["A", "B"], "edges": ["A -> B"], "rules": ["max_agents(2)"]},
+]
+
+
+@pytest.mark.parametrize("topology", FINE, ids=range(len(FINE)))
+def test_one_that_can_is_taken(topology: JSON) -> None:
+    assert taken({"task": "t", "topology": topology}).state.status == "running"
