@@ -1,6 +1,6 @@
 """Messages: what travels on the wire. Bodies from outside are validated here, once, at the door."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -30,38 +30,34 @@ class RunRequested(Message):
     labels: dict[str, JSON] = Field(default_factory=dict)
 
 
-def _within(most: int, kind: type[int] | type[float]) -> Callable[[JSON], JSON]:
+def _within(value: JSON, *, most: int, kind: type[int] | type[float]) -> JSON:
     """A number brought within bounds, and to its kind: no result is lost because its worker cannot count.
 
     What is no number is None.
     """
-
-    def bring(value: JSON) -> JSON:
-        try:
-            number = float(value) if isinstance(value, str) else value
-        except ValueError:
-            return None
-        if isinstance(number, bool) or not isinstance(number, int | float) or number != number:
-            return None
-        return kind(max(0, min(number, most)))
-
-    return bring
+    try:
+        number = float(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    if isinstance(number, bool) or not isinstance(number, int | float) or number != number:
+        return None
+    return kind(max(0, min(number, most)))
 
 
 def _object(value: JSON) -> JSON:
     return value if isinstance(value, dict | Usage) else None
 
 
-def _cut(most: int) -> Callable[[str], str]:
-    return lambda text: text[:most]
+def _cut(text: str, *, most: int) -> str:
+    return text[:most]
 
 
 class Usage(Message):
     """What an agent invocation consumed; `cost` in the caller's currency. What is out of bounds is brought within."""
 
-    input_tokens: Annotated[int | None, BeforeValidator(_within(MOST, int))] = None
-    output_tokens: Annotated[int | None, BeforeValidator(_within(MOST, int))] = None
-    cost: Annotated[float | None, BeforeValidator(_within(10**9, float))] = None
+    input_tokens: Annotated[int | None, BeforeValidator(partial(_within, most=MOST, kind=int))] = None
+    output_tokens: Annotated[int | None, BeforeValidator(partial(_within, most=MOST, kind=int))] = None
+    cost: Annotated[float | None, BeforeValidator(partial(_within, most=10**9, kind=float))] = None
 
 
 Word = Annotated[str, AfterValidator(_cut(200))]
@@ -92,8 +88,8 @@ class StepError(Message):
     """Why an attempt failed; `retry_after` in seconds."""
 
     kind: Literal["transient", "rate_limit", "recoverable", "terminal", "poison"]
-    type: Annotated[str, AfterValidator(_cut(200))]
-    message: Annotated[str, AfterValidator(_cut(10_000))]
+    type: Annotated[str, AfterValidator(partial(_cut, most=200))]
+    message: Annotated[str, AfterValidator(partial(_cut, most=10_000))]
     retry_after: float | None = Field(default=None, ge=0)
 
 
