@@ -325,7 +325,66 @@ def cancelled_by_branches() -> Run:
     return run
 
 
+def unheard() -> Run:
+    """Orphans with clocks, questions and forks of their own inside timed forks, which do not count them any more."""
+    topology = {"nodes": ["S", "H", "V", "W", "X"], "entry": "S",
+                "edges": ["S <-> H", "S <-> X", "H <-> V", "H <-> W", "W <-> X", "X <-> V", "W <-> User"]}  # fmt: skip
+    run = Run(topology, config={"run_timeout": 500})
+    run.reply("S", build.parallel_invoke(["H", "X"], convergence={"timeout": 100}))
+    leaving = {"eager": True, "min_ratio": 0.2, "terminate_orphans": False, "timeout": 50}
+    run.reply("H", build.parallel_invoke(["V", "W", "W", "W", "W"], convergence=leaving))
+    run.wait(5)
+    run.reply(
+        "W", build.parallel_invoke(["X", "V"], convergence={"timeout": 30, "on_timeout": "user"}), "b0.f1.b0.f1.b1#1"
+    )
+    run.reply("W", build.ask_user("who is it?"), "b0.f1.b0.f1.b2#1")
+    run.reply("W", build.parallel_invoke(["X"], convergence={"on_insufficient": "user"}), "b0.f1.b0.f1.b3#1")
+    run.fail("X", step_id="b0.f1.b0.f1.b3.f1.b0#1")
+    final(run, "V", "enough", "b0.f1.b0.f1.b0#1")
+    run.reply("H", build.ask_user("go on?"))
+    run.reply("X", build.ask_user("and me?"), "b0.f1.b1#1")
+    run.wait(60)
+    by_prompt = {str(asked["prompt"]): request_id for request_id, asked in run.open.items()}
+    run.answer("somebody", by_prompt["who is it?"])
+    run.answer("yes", by_prompt["go on?"])
+    run.answer("you too", by_prompt["and me?"])
+    run.tend()
+    for request_id in list(run.open):
+        run.answer("skip", request_id)
+        run.tend()
+    while run.asked:
+        step = next(iter(run.asked.values()))
+        final(run, step["agent"], step["branch_id"], step["step_id"])
+    return run
+
+
+def troubled() -> Run:
+    """Everything at once is unmet: what is borne, what is suspect, what a person lets be tried again."""
+    topology = {"nodes": ["S", "A", "B", "C"], "edges": ["S <-> A", "A <-> B", "B <-> C", "S -> End"], "entry": "S"}
+    run = Run(topology, config={"max_branch_steps": 4})
+    run.reply("S", build.parallel_invoke(["A", "A", "A"], convergence={"min_ratio": 0.6, "on_insufficient": "user"}))
+    run.reply("A", build.parallel_invoke(["B", "B"], convergence={"on_insufficient": "fail"}), "b0.f1.b0#1")
+    run.reply("B", build.parallel_invoke(["C", "C"]), "b0.f1.b0.f1.b0#1")
+    run.fail("C", step_id="b0.f1.b0.f1.b0.f1.b1#1")
+    run.fail("A", step_id="b0.f1.b1#1")
+    final(run, "C", "c")
+    final(run, "B", "b", "b0.f1.b0.f1.b1#1")
+    final(run, "A", "a", "b0.f1.b2#1")
+    run.answer({"decision": "retry"})
+    run.tend()
+    final(run, "A", "again", "b0.f1.b0r#1")
+    run.cancel("b0.f1.b1r")
+    run.tend()
+    run.reply("S", build.parallel_invoke(["A", "End"], {"End": "some"}))
+    for _ in range(3):
+        invoke(run, "A", "B", "on")
+        invoke(run, "B", "A", "back") if "B" in [s["agent"] for s in run.asked.values()] else None
+        if not run.asked:
+            break
+    return run
+
+
 SCENARIOS: list[Callable[[], Run]] = [
     converging, meeting_anew, nested, failing, deciding, timing_out, orphaned, calling, asking, ruled, spending, forked,
-    rejected, awaited, cancelled_by_branches,
+    rejected, awaited, cancelled_by_branches, unheard, troubled,
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from anabranch.domain.projections import fold_rows
 from anabranch.domain.recorded import Recorded
 from anabranch_contracts.catalog import EVENTS, decode, encode
 from tests.golden.scenarios import SCENARIOS
+from tests.simulation.audit import audit
 from tests.unit.domain.runs import Run
 
 JSON = Any
@@ -67,7 +68,10 @@ def test_the_events_come_to_the_same_rows(play: Callable[[], Run]) -> None:
 
 @EACH
 def test_the_same_is_decided(play: Callable[[], Run]) -> None:
-    assert wordless(written(play())["events"]) == wordless(kept(play)["events"])
+    run = play()
+    assert wordless(written(run)["events"]) == wordless(kept(play)["events"])
+    assert run.replayed() == run.state
+    audit(run.events)
 
 
 def test_every_kind_of_event_is_among_them() -> None:
