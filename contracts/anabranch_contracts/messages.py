@@ -60,7 +60,7 @@ class Usage(Message):
     cost: Annotated[float | None, BeforeValidator(partial(_within, most=10**9, kind=float))] = None
 
 
-Word = Annotated[str, AfterValidator(_cut(200))]
+Word = Annotated[str, AfterValidator(partial(_cut, most=200))]
 """What a worker says of itself or the time; nobody needs more of it."""
 LONGEST_ID = 10_000
 
