@@ -53,7 +53,7 @@ CREATE TABLE anabranch.payload_fields (
     """
 CREATE TABLE anabranch.erasures (
     erasure_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    run_id uuid NOT NULL, first_version integer NOT NULL, last_version integer NOT NULL, events integer NOT NULL,
+    run_id uuid NOT NULL, first_version integer NOT NULL, last_version integer NOT NULL,
     actor text NOT NULL, login text NOT NULL DEFAULT session_user, reason text NOT NULL,
     erased_at timestamptz NOT NULL DEFAULT now(), xid xid8 NOT NULL DEFAULT pg_current_xact_id()
 )
@@ -133,9 +133,13 @@ CREATE OR REPLACE FUNCTION anabranch.refuse_change() RETURNS trigger LANGUAGE pl
 $$ BEGIN RAISE EXCEPTION '% are append-only: % refused', TG_TABLE_NAME, TG_OP; END $$
 """,
     """
-CREATE FUNCTION anabranch.refuse_all_but_erasure() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION anabranch.refuse_all_but_erasure() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    otherwise anabranch.events := NEW;
 BEGIN
-    IF to_jsonb(NEW) - 'data' = to_jsonb(OLD) - 'data'
+    otherwise.data := OLD.data;
+    IF otherwise IS NOT DISTINCT FROM OLD
         AND NEW.data = anabranch.erased_data(OLD.type, OLD.data, OLD.run_id, OLD.version)
         AND EXISTS (SELECT FROM anabranch.erasures e WHERE e.run_id = OLD.run_id AND e.xid = pg_current_xact_id())
     THEN
@@ -177,15 +181,20 @@ BEGIN
     ELSIF head.status NOT IN ('completed', 'failed', 'cancelled', 'rejected') THEN
         RAISE EXCEPTION 'run % is %, and what lives cannot be erased; cancel it first', run, head.status;
     END IF;
-    SELECT count(*) INTO changed FROM anabranch.events e
-    WHERE e.run_id = run AND e.data <> anabranch.erased_data(e.type, e.data, e.run_id, e.version);
-    IF changed = 0 THEN
+    IF NOT EXISTS (SELECT FROM anabranch.events e
+        WHERE e.run_id = run AND e.data <> anabranch.erased_data(e.type, e.data, e.run_id, e.version))
+    THEN
         RETURN 0;
     END IF;
-    INSERT INTO anabranch.erasures (run_id, first_version, last_version, events, actor, reason)
-    VALUES (run, 1, head.version, changed, actor, reason);
-    UPDATE anabranch.events e SET data = anabranch.erased_data(e.type, e.data, e.run_id, e.version)
-    WHERE e.run_id = run AND e.data <> anabranch.erased_data(e.type, e.data, e.run_id, e.version);
+    INSERT INTO anabranch.erasures (run_id, first_version, last_version, actor, reason)
+    VALUES (run, 1, head.version, actor, reason);
+    WITH erased AS MATERIALIZED (
+        SELECT e.version, anabranch.erased_data(e.type, e.data, e.run_id, e.version) AS data
+        FROM anabranch.events e WHERE e.run_id = run
+    )
+    UPDATE anabranch.events e SET data = n.data FROM erased n
+    WHERE e.run_id = run AND e.version = n.version AND e.data <> n.data;
+    GET DIAGNOSTICS changed = ROW_COUNT;
     INSERT INTO anabranch.events
         (run_id, version, type, schema_version, data, message_id, causation_id, actor, recorded_at)
     SELECT run, head.version + 1, 'RunErased', 1, jsonb_build_object('upto', head.version), id, id, 'operator', now()

@@ -12,6 +12,7 @@ import pytest
 
 from anabranch.domain.projections import fold_rows
 from anabranch.domain.recorded import Recorded, Row
+from anabranch.runtime.postgres import engine
 from anabranch.runtime.postgres.erasing import Unerasable, erase
 from anabranch.runtime.postgres.rebuild import rebuild, verify
 from anabranch.runtime.postgres.store import PostgresStore
@@ -106,16 +107,24 @@ def _said(what: str, sample: JSON) -> JSON:
 
 
 @pytest.mark.parametrize("first", [0, 500])
-async def test_tables_equal_a_replay_after_any_run_was_erased(store: PostgresStore, first: int) -> None:
-    runs = [await _write(store, recorded(World(seed, seed * 31).play())) for seed in range(first, first + 15)]
+def test_tables_equal_a_replay_after_any_run_was_erased(database_url: str, first: int) -> None:
+    played = [recorded(World(seed, seed * 31).play()) for seed in range(first, first + 15)]
+    kinds = asyncio.run(_erase_all(database_url, played))
+    assert {"RunErased", "StepCompleted", "ForkOpened"} <= kinds
+
+
+async def _erase_all(url: str, played: list[list[Recorded]]) -> set[str]:
+    """Write the runs, erase each, compare; the types of event there were."""
+    store = PostgresStore(url)
+    runs = [await _write(store, events) for events in played]
     for run_id in runs:
-        done = await erase(store.engine, run_id, "somebody", "a test")
-        assert done.events[run_id] > 0
+        assert (await erase(store.engine, run_id, "somebody", "a test")).events[run_id] > 0
     assert await verify(store) == []
+    assert await rebuild(store) == len(runs) and await verify(store) == []
     async with store.unit([]) as unit:
         kinds = {type(event.event).__name__ for run_id in runs for event in await unit.history(run_id)}
-    assert {"RunErased", "StepCompleted", "ForkOpened"} <= kinds
-    assert await rebuild(store) == len(runs) and await verify(store) == []
+    await store.close()
+    return kinds
 
 
 async def test_the_shape_is_left_and_the_audit_says_who_and_why(store: PostgresStore, database_url: str) -> None:
@@ -208,8 +217,8 @@ async def test_a_crash_in_the_middle_leaves_nothing_half_done(store: PostgresSto
 
 
 CHANGE = "UPDATE anabranch.events SET data = anabranch.erased_data(type, data, run_id, version)"
-_AUDIT = "INSERT INTO anabranch.erasures (run_id, first_version, last_version, events, actor, reason) "
-AUDIT = _AUDIT + "SELECT run_id, 1, 1, 1, 'a', 'b' FROM anabranch.run_rows"
+_AUDIT = "INSERT INTO anabranch.erasures (run_id, first_version, last_version, actor, reason) "
+AUDIT = _AUDIT + "SELECT run_id, 1, 1, 'a', 'b' FROM anabranch.run_rows"
 FORBIDDEN = {
     "erasing without an audit": [CHANGE],
     "other words under an audit": [AUDIT, 'UPDATE anabranch.events SET data = data || \'{"task": "mine"}\''],
@@ -217,7 +226,7 @@ FORBIDDEN = {
     "another time under an audit": [AUDIT, CHANGE + ", recorded_at = now()"],
     "deleting under an audit": [AUDIT, "DELETE FROM anabranch.events"],
     "truncating": ["TRUNCATE anabranch.events"],
-    "an audit of another run": [_AUDIT + "VALUES (gen_random_uuid(), 1, 1, 1, 'a', 'b')", CHANGE],
+    "an audit of another run": [_AUDIT + "VALUES (gen_random_uuid(), 1, 1, 'a', 'b')", CHANGE],
     "changing the audit": [AUDIT, "UPDATE anabranch.erasures SET reason = 'none'"],
     "removing the audit": [AUDIT, "DELETE FROM anabranch.erasures"],
     "truncating the audit": [AUDIT, "TRUNCATE anabranch.erasures"],
@@ -252,8 +261,7 @@ async def test_an_audit_of_yesterday_is_none(store: PostgresStore, database_url:
 ATTEMPTS = (
     "SELECT anabranch.erase($1, 'a', 'b')",
     "UPDATE anabranch.payload_fields SET kind = 'value' WHERE $1 = $1::uuid",
-    "INSERT INTO anabranch.erasures (run_id, first_version, last_version, events, actor, reason) "
-    "VALUES ($1, 1, 1, 1, 'a', 'b')",
+    "INSERT INTO anabranch.erasures (run_id, first_version, last_version, actor, reason) VALUES ($1, 1, 1, 'a', 'b')",
 )
 
 
@@ -278,3 +286,22 @@ async def test_the_operator_can_and_is_named_whatever_is_said(store: PostgresSto
     (row,) = await connection.fetch("SELECT actor, login FROM anabranch.erasures")
     assert (row["actor"], row["login"]) == ("somebody else", await connection.fetchval("SELECT session_user"))
     await connection.close()
+
+
+async def test_a_long_erasure_is_waited_for_longer_than_other_statements(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "COMMAND_SECONDS", 0.5)
+    store = PostgresStore(database_url)
+    run_id = await _write(store, a_run())
+    other = await asyncpg.connect(database_url)
+    held = other.transaction()
+    await held.start()
+    await other.execute("SELECT FROM anabranch.run_rows FOR UPDATE")
+    erasing = asyncio.create_task(erase(store.engine, run_id, "a", "b"))
+    await asyncio.wait({erasing}, timeout=1.5)  # thrice what any other statement may take
+    assert not erasing.done()
+    await held.rollback()
+    assert (await erasing).events[run_id] > 0
+    await other.close()
+    await store.close()

@@ -3,15 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
-from asyncpg.exceptions import InsufficientPrivilegeError, RaiseError
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from asyncpg.exceptions import InsufficientPrivilegeError, PostgresError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from anabranch.runtime.postgres.engine import translated
 from anabranch_contracts.errors import AnabranchError
 
+PATIENCE_SECONDS = 3600.0  # a run of 100,000 steps takes minutes
 ERASE = "SELECT anabranch.erase($1, $2, $3)"
 FORKS = """WITH RECURSIVE forks AS (
     SELECT run_id FROM anabranch.run_rows WHERE forked_from = $1
@@ -40,11 +41,11 @@ class Erasure:
 async def erase(engine: AsyncEngine, run_id: UUID, actor: str, reason: str, with_forks: bool = False) -> Erasure:
     """Erase a run, with all its forks if wanted, or nothing; raises `Unerasable`."""
     found = Erasure()
-    async with _explained(), translated(), engine.begin() as connection:
+    async with _explained(), _transaction(engine) as connection:
         todo = [run_id]
         while todo:
             for run in todo:
-                found.events[run] = (await connection.exec_driver_sql(ERASE, (run, actor, reason))).scalar_one()
+                found.events[run] = await connection.fetchval(ERASE, run, actor, reason, timeout=PATIENCE_SECONDS)
             forks = await _ids(connection, FORKS, run_id)  # a fork that was under way is there by now
             todo = [run for run in forks if with_forks and run not in found.events]
         family = [*await _ids(connection, SOURCES, run_id), *forks]
@@ -53,8 +54,17 @@ async def erase(engine: AsyncEngine, run_id: UUID, actor: str, reason: str, with
     return found
 
 
-async def _ids(connection: AsyncConnection, statement: str, parameter: UUID | list[UUID]) -> list[UUID]:
-    return list((await connection.exec_driver_sql(statement, (parameter,))).scalars())
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine) -> AsyncIterator[Any]:
+    """The driver's own connection: it can wait longer for one statement than for others."""
+    async with translated(), engine.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        async with driver.transaction():
+            yield driver
+
+
+async def _ids(connection: Any, statement: str, parameter: UUID | list[UUID]) -> list[UUID]:
+    return [UUID(str(row["run_id"])) for row in await connection.fetch(statement, parameter)]
 
 
 @asynccontextmanager
@@ -62,9 +72,6 @@ async def _explained() -> AsyncIterator[None]:
     """What the database refuses, as one of our errors."""
     try:
         yield
-    except DBAPIError as error:
-        cause = getattr(error.orig, "__cause__", None)
-        if not isinstance(cause, RaiseError | InsufficientPrivilegeError):
-            raise
-        hint = MEND if isinstance(cause, InsufficientPrivilegeError) else "`anabranch runs` lists them"
-        raise Unerasable(str(cause), hint=hint) from None
+    except PostgresError as refusal:
+        hint = MEND if isinstance(refusal, InsufficientPrivilegeError) else "`anabranch runs` lists them"
+        raise Unerasable(str(refusal), hint=hint) from None
