@@ -81,13 +81,16 @@ def test_what_was_given_up_is_not_tried_again(
     assert sorted((line["round"], line["workload"]) for line in sitting.found) == [(1, "W2"), (1, "W4"), (2, "W4")]
 
 
-def test_one_that_never_starts_is_given_up(sitting: Sitting, children: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_never_starts_is_tried_twice(
+    sitting: Sitting, children: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(compare, "STARTING", 0.5)
-    sitting.args.workloads = ["W4"]
+    sitting.args.workloads = ["W1", "W2", "W4", "W5"]
+    sitting.args.patience = 0.2
     odd("mute", children, monkeypatch)
     sitting.round(1)
-    (line,) = sitting.found
-    assert line["failed"].startswith("ended early")
+    reasons = [line["failed"].partition(":")[0] for line in sitting.found]
+    assert reasons == ["ended early", "ended early", "not tried after these", "not tried after these"]
 
 
 @pytest.mark.parametrize("how", ["right", "never", "dies"])
