@@ -21,6 +21,13 @@ def _some(what: str, names: JSON) -> list[JSON]:
     return list(names)
 
 
+def _stage(number: int, stage: JSON) -> list[JSON]:
+    """The agents of a stage; raises ValueError where it names none."""
+    if not isinstance(stage, Mapping):
+        raise ValueError(f'stage {number}: give {{"name": ..., "agents": [...]}}, not {stage!r:.60}')
+    return _some(f"agents of stage {number}", stage.get("agents"))
+
+
 def _edges(pairs: Sequence[tuple[str, str]], both: bool = False) -> tuple[Edge, ...]:
     return tuple(Edge(source=a, target=b, bidirectional=both) for a, b in dict.fromkeys(pairs))
 
@@ -41,7 +48,7 @@ class PatternConfig:
 
         What the last stage says is the result: of several agents, the list of what each said.
         """
-        groups = [_some(f"agents of stage {i}", s.get("agents")) for i, s in enumerate(_some("stages", stages))]
+        groups = [_stage(i, stage) for i, stage in enumerate(_some("stages", stages))]
         if not parallel_within_stage:
             line = [a for group in groups for a in group]
             return Topology(nodes=_nodes(line), edges=_edges(list(pairwise(line))))

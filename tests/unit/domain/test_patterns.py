@@ -203,6 +203,7 @@ NOBODY: list[Any] = [
     lambda: PatternConfig.pipeline([]),
     lambda: PatternConfig.pipeline([{"name": "empty", "agents": []}]),
     lambda: PatternConfig.pipeline([{"name": "none"}]),
+    lambda: PatternConfig.pipeline(["A", "B"]),
     lambda: PatternConfig.hierarchical({}),
     lambda: PatternConfig.mesh([]),
     lambda: PatternConfig.ring([]),
