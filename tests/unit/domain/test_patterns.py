@@ -203,7 +203,6 @@ NOBODY: list[Any] = [
     lambda: PatternConfig.pipeline([]),
     lambda: PatternConfig.pipeline([{"name": "empty", "agents": []}]),
     lambda: PatternConfig.pipeline([{"name": "none"}]),
-    lambda: PatternConfig.pipeline(["A", "B"]),
     lambda: PatternConfig.hierarchical({}),
     lambda: PatternConfig.mesh([]),
     lambda: PatternConfig.ring([]),
@@ -215,3 +214,8 @@ NOBODY: list[Any] = [
 def test_a_pattern_of_nobody_is_refused(build: Any) -> None:
     with pytest.raises(ValueError, match="give a list with at least one"):
         build()
+
+
+def test_a_stage_that_is_a_bare_name_is_refused_with_what_a_stage_is() -> None:
+    with pytest.raises(ValueError, match="stage 0: give .*agents.*, not 'A'"):
+        PatternConfig.pipeline(["A", "B"])  # type: ignore[list-item]
