@@ -7,7 +7,7 @@ MINUTES ?= 20
 RUNS ?= 10000
 SEED ?= 1
 
-.PHONY: demo test check coverage mutants dev simulate fuzz faults chaos bench bench-compare bench-core bench-slopes bench-spend bench-waiting lock clean
+.PHONY: demo secrets test check audit coverage mutants dev simulate fuzz faults chaos bench bench-compare bench-core bench-slopes bench-spend bench-waiting lock clean
 .DELETE_ON_ERROR:
 
 .venv/python:
@@ -27,6 +27,10 @@ SEED ?= 1
 demo: .venv/run
 	@$(BIN)/anabranch demo
 
+# A password for each user and the addresses that hold them, for docker compose; what is there stays.
+secrets: .venv/python
+	@$(BIN)/python ops/make_secrets.py secrets
+
 dev: .venv/run
 	@$(BIN)/anabranch dev
 
@@ -38,6 +42,16 @@ check: .venv/dev
 
 test: check
 	@$(BIN)/python -m pytest -q
+
+# Known vulnerabilities of what is shipped; needs the network, and says when it had none.
+.venv-audit/run: .venv/python
+	@test -x .venv-audit/bin/python || $(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip install -q --disable-pip-version-check pip-audit==2.10.1
+	@touch $@
+
+audit: .venv/run
+	@$(MAKE) -s .venv-audit/run || echo "audit: pip-audit could not be installed"
+	@$(BIN)/python -m ops.audit .venv-audit/bin/pip-audit requirements.lock
 
 # Line and branch coverage of the pure floors by their fast tests: all of it, or it fails.
 coverage: .venv/dev

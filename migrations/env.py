@@ -6,8 +6,9 @@ from typing import Any
 
 from alembic import context
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
+
+from anabranch.runtime.postgres.engine import create_engine
 
 POST = "post_"
 
@@ -30,7 +31,7 @@ def _close(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:
 
 
 async def _online(url: str) -> None:
-    engine = create_async_engine(url, poolclass=NullPool)
+    engine = create_engine(url, command_timeout=None, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
             await connection.execute(text("SELECT pg_advisory_lock(hashtext('anabranch.migrate'))"))

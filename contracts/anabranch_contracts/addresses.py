@@ -7,6 +7,7 @@ SIGNALS = "anabranch.signals"
 ROUTER_QUEUE = "anabranch.router"
 SUPERVISOR_QUEUE = "anabranch.supervisor"
 PARKED_QUEUE = "anabranch.parked"
+REPLY_QUEUES = "anabranch.reply."
 
 ROUTER_KEYS = ("run.requested", "step.completed")
 SUPERVISOR_KEYS = (
@@ -26,7 +27,10 @@ SUPERVISOR_KEYS = (
     "run.fork",
     "run.recover",
 )
+PARKED_KEYS = ("parked.*",)
+SERVICE_QUEUES = {ROUTER_QUEUE: ROUTER_KEYS, SUPERVISOR_QUEUE: SUPERVISOR_KEYS, PARKED_QUEUE: PARKED_KEYS}
 STOP_SIGNAL = "step.stop"
+PROBE = "probe"
 
 
 def step_key(agent: str) -> str:
@@ -43,6 +47,16 @@ def agent_of(key: str) -> str | None:
     """Whose steps a routing key is for; None where it is for none."""
     prefix = step_key("")
     return unquote(key[len(prefix) :].replace("#", "%")) if key.startswith(prefix) else None
+
+
+def parked_key(party: str) -> str:
+    """Routing key of what a party sets aside; the broker knows who may use which."""
+    return f"parked.{party}"
+
+
+def answerable(reply_to: str) -> bool:
+    """Whether a reply may go to that queue: never to one of the services', whoever asks for it."""
+    return not reply_to.startswith("anabranch.") or reply_to.startswith(REPLY_QUEUES)
 
 
 def _addressed(agent: str) -> str:

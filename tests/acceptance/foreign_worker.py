@@ -19,7 +19,7 @@ async def main(url):
     connection = await aio_pika.connect(url)
     channel = await connection.channel(publisher_confirms=True)
     await channel.set_qos(10)
-    exchange = await channel.declare_exchange("anabranch", "topic", durable=True)
+    exchange = await channel.get_exchange("anabranch")
 
     async def handle(message):
         step = json.loads(message.body)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,11 +24,32 @@ def _services() -> dict[str, Any]:
     return services
 
 
-def _environment(service: dict[str, Any], database_url: str, amqp_url: str) -> dict[str, str]:
-    """The service's own environment, its addresses rewritten to servers on this machine."""
-    local = {"ANABRANCH_DATABASE_URL": database_url, "ANABRANCH_AMQP_URL": amqp_url}
-    given = service["environment"]
-    return {k: local.get(k, v.split(":-")[-1].rstrip("}")) for k, v in given.items()}
+def _environment(service: dict[str, Any], folder: Path, database_url: str, amqp_url: str) -> dict[str, str]:
+    """The service's own environment, its secrets on this machine."""
+    urls = {"ANABRANCH_DATABASE_URL_FILE": database_url, "ANABRANCH_AMQP_URL_FILE": amqp_url}
+    given = dict(service["environment"])
+    for name in urls.keys() & given.keys():
+        file = folder / Path(given[name]).name
+        file.write_text(urls[name] + "\n")
+        given[name] = str(file)
+    return {name: value.split(":-")[-1].rstrip("}") for name, value in given.items()}
+
+
+def test_no_secret_stands_in_the_file_and_each_is_made(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, ROOT / "ops/make_secrets.py", tmp_path], check=True)
+    first = {file.name: file.read_text() for file in tmp_path.iterdir()}
+    named = yaml.safe_load(COMPOSE.read_text())["secrets"]
+    assert {Path(secret["file"]).name for secret in named.values()} <= set(first)
+    assert not re.search(r"PASSWORD:|://[^/ ]*:[^/ ]*@", COMPOSE.read_text())
+    subprocess.run([sys.executable, ROOT / "ops/make_secrets.py", tmp_path], check=True)
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == first, "what is there stays"
+
+
+def test_every_service_is_given_the_secrets_that_it_reads_and_no_other() -> None:
+    for name, service in _services().items():
+        read = {Path(v).name for k, v in service.get("environment", {}).items() if k.endswith("_URL_FILE")}
+        if name not in ("postgres", "definitions"):
+            assert read == set(service.get("secrets", ())), name
 
 
 def test_the_file_is_what_compose_expects() -> None:
@@ -38,7 +60,7 @@ def test_the_file_is_what_compose_expects() -> None:
 
 def test_workers_have_no_database_and_can_be_scaled() -> None:
     worker = _services()["agent-worker"]
-    assert "ANABRANCH_DATABASE_URL" not in worker["environment"]
+    assert not [name for name in (*worker["environment"], *worker["secrets"]) if "database" in name.lower()]
     assert "ports" not in worker and "container_name" not in worker
 
 
@@ -68,7 +90,7 @@ def test_every_command_of_the_file_runs(empty_database_url: str, amqp_url: str, 
     made = {
         name: Command(
             " ".join(services[name]["command"]),
-            _environment(services[name], empty_database_url, amqp_url),
+            _environment(services[name], tmp_path, empty_database_url, amqp_url),
             tmp_path / f"{name}.log",
         )
         for name in ("migrate", *SERVICES)

@@ -9,21 +9,23 @@ from anabranch.agents.registry import AGENTS, load_modules
 from anabranch.runtime.lifecycle import Lifecycle, Opened, Runnable
 from anabranch.runtime.ports import Transport
 from anabranch.runtime.pulse import Pulse
+from anabranch.runtime.rabbitmq.parties import WORKER
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch.runtime.redacting import redacting
-from anabranch.runtime.settings import Settings, required
+from anabranch.runtime.settings import Settings, required, reread
 
 
 async def serve(settings: Settings) -> int:
     """Load the agents and serve their steps until a signal; returns the exit code."""
-    broker = required(settings.amqp_url, "ANABRANCH_AMQP_URL")
+    required(settings.amqp_url, "ANABRANCH_AMQP_URL")
     load_modules(required(settings.agents, "ANABRANCH_AGENTS"))
     if not AGENTS.names():
         raise InvalidAgent(f"{settings.agents} registers no agent", hint='decorate one with @agent("Name")')
 
     def transport_of_ours() -> Transport:
         """So that nothing that is to be left out travels at all."""
-        return redacting(RabbitTransport(broker, settings.queue_type), settings.redaction)
+        broker = reread(settings).amqp_url or ""
+        return redacting(RabbitTransport(broker, settings.queue_type, party=WORKER), settings.redaction)
 
     worker = Worker(transport_of_ours(), AGENTS, settings.concurrency)
 

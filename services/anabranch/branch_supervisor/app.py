@@ -11,6 +11,7 @@ from anabranch.runtime.actor import Actor
 from anabranch.runtime.handler import Handler, utcnow
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Store, Transport
+from anabranch.runtime.rabbitmq.parties import SUPERVISOR
 from anabranch.runtime.recovery import wake
 from anabranch.runtime.settings import Settings
 from anabranch_contracts.addresses import SUPERVISOR_QUEUE
@@ -54,4 +55,4 @@ def actor(store: Store, transport: Transport) -> Actor:
 
 async def serve(settings: Settings) -> int:
     """Run as a process of its own until a signal; returns the exit code."""
-    return await deciding.serve("branch-supervisor", actor, settings)
+    return await deciding.serve("branch-supervisor", SUPERVISOR, actor, settings)

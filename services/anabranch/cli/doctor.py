@@ -37,7 +37,7 @@ async def _asked(what: str, ask: Callable[[], Awaitable[tuple[bool, str]]]) -> F
     try:
         ok, said = await ask()
     except Exception as error:  # whatever is wrong with a dependency is the finding
-        ok, said = False, f"{error} {getattr(error, 'hint', None) or ''}".strip()
+        ok, said = False, f"{error} {getattr(error, 'hint', None) or getattr(error, 'mend', '')}".strip()
     return {"what": what, "ok": ok, "said": said}
 
 

@@ -106,8 +106,9 @@ def _explain(error: BaseException) -> int:
     """One line and a hint on stderr; the exit code that fits."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    unreachable = type(error).__name__ == "Unavailable" or isinstance(error, ConnectionError)
-    hint = getattr(error, "hint", None)
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    unreachable = "Unavailable" in kinds or isinstance(error, ConnectionError)
+    hint = getattr(error, "hint", None) or vars(error).get("mend")
     if unreachable:
         hint = hint or "is it running? `anabranch doctor` looks at each dependency"
     known = unreachable or isinstance(error, AnabranchError)

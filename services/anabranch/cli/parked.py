@@ -6,9 +6,10 @@ from typing import Any
 from anabranch.cli.output import table
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery, Outgoing
+from anabranch.runtime.rabbitmq.parties import WORKER
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch.runtime.settings import load, required
-from anabranch_contracts.addresses import PARKED_QUEUE
+from anabranch_contracts.addresses import PARKED_QUEUE, agent_of, parked_key
 
 QUIET_SECONDS = 0.5
 
@@ -31,12 +32,11 @@ async def _parked(again: bool) -> list[dict[str, Any]]:
         found: list[Delivery] = []
         while taken := await _next(inbox):
             found += taken
-        if again:
-            await transport.publish([_again(d) for d in found])
-            await inbox.ack(found)
-        else:
-            await inbox.requeue(found)
-        return [_row(d) for d in found]
+        offered = [d for d in found if again and _may_return(d)]
+        await transport.publish([_again(d) for d in offered])
+        await inbox.ack(offered)
+        await inbox.requeue([d for d in found if not (again and _may_return(d))])
+        return [_row(d) for d in (offered if again else found)]
     finally:
         await transport.close()
 
@@ -50,9 +50,17 @@ async def _next(inbox: Any) -> list[Delivery]:
     return taken
 
 
+def _may_return(delivery: Delivery) -> bool:
+    """Only steps come back from what a worker has set aside: it could have made up anything else."""
+    return delivery.routing_key != parked_key(WORKER.name) or agent_of(_key(delivery)) is not None
+
+
+def _key(delivery: Delivery) -> str:
+    return str(delivery.headers.get("routing-key"))
+
+
 def _again(delivery: Delivery) -> Outgoing:
-    key = str(delivery.headers.get("routing-key"))
-    return Outgoing(key, delivery.body, uuid7(), "", delivery.correlation_id)
+    return Outgoing(_key(delivery), delivery.body, uuid7(), "", delivery.correlation_id)
 
 
 def list_parked(*, json: bool = False) -> None:
@@ -67,7 +75,7 @@ def list_parked(*, json: bool = False) -> None:
 
 
 def replay(*, json: bool = False) -> None:
-    """Offer all parked messages to the services again, for instance after a mend.
+    """Offer parked messages to the services again, for instance after a mend; lists those that were.
 
     Parameters
     ----------

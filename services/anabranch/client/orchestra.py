@@ -54,13 +54,14 @@ async def connected(settings: Settings) -> AsyncIterator[Session]:
         async with shared_engine(settings) as session:
             yield session
         return
+    from anabranch.runtime.rabbitmq.parties import CLIENT
     from anabranch.runtime.rabbitmq.transport import RabbitTransport
     from anabranch.runtime.redacting import redacting
 
     broker = settings.amqp_url
 
     async def connect() -> "Transport":
-        transport = redacting(RabbitTransport(broker, settings.queue_type), settings.redaction)
+        transport = redacting(RabbitTransport(broker, settings.queue_type, party=CLIENT), settings.redaction)
         await transport.connect()
         return transport
 

@@ -20,14 +20,14 @@ recorded_at FROM anabranch.events WHERE run_id = $1 AND version > $2::integer OR
 STUCK = "SELECT * FROM anabranch.stuck LIMIT 100"
 WAITING = """SELECT agent, count(*)::integer AS steps, min(requested_at) AS since FROM anabranch.step_rows
 WHERE status = 'requested' GROUP BY agent ORDER BY agent"""
-FIND = "SELECT run_id FROM anabranch.run_rows WHERE run_id::text LIKE $1 || '%' ORDER BY run_id LIMIT 2"
+FIND = "SELECT run_id FROM anabranch.run_rows WHERE starts_with(run_id::text, $1) ORDER BY run_id LIMIT 2"
 
 _INBOX = """SELECT request_id, run_id, branch_id, agent, kind, prompt, choices, schema, requested_at
 FROM anabranch.user_requests WHERE status = 'open'"""
 INBOX = f"{_INBOX} ORDER BY requested_at, request_id LIMIT $1::integer"
 INBOX_OF_RUN = f"{_INBOX} AND run_id = $1 ORDER BY requested_at, request_id"
 REQUEST = """SELECT run_id, request_id, kind, status, prompt, choices FROM anabranch.user_requests
-WHERE request_id::text LIKE $1 || '%' ORDER BY (status = 'open') DESC, requested_at LIMIT 3"""
+WHERE starts_with(request_id::text, $1) ORDER BY (status = 'open') DESC, requested_at LIMIT 3"""
 CHECKPOINTS = "SELECT * FROM anabranch.checkpoints WHERE run_id = $1 ORDER BY version, created_at"
 CHECKPOINT = "SELECT * FROM anabranch.checkpoints WHERE checkpoint_id = $1"
 CHECKPOINT_NAMED = "SELECT * FROM anabranch.checkpoints WHERE run_id = $1 AND name = $2"

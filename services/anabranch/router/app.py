@@ -5,6 +5,7 @@ from anabranch.runtime import deciding
 from anabranch.runtime.actor import Actor
 from anabranch.runtime.handler import Handler
 from anabranch.runtime.ports import Store, Transport
+from anabranch.runtime.rabbitmq.parties import ROUTER
 from anabranch.runtime.settings import Settings
 from anabranch_contracts.addresses import ROUTER_QUEUE
 
@@ -16,4 +17,4 @@ def actor(store: Store, transport: Transport) -> Actor:
 
 async def serve(settings: Settings) -> int:
     """Run as a process of its own until a signal; returns the exit code."""
-    return await deciding.serve("router", actor, settings)
+    return await deciding.serve("router", ROUTER, actor, settings)

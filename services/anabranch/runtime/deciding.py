@@ -8,19 +8,21 @@ from anabranch.runtime.lifecycle import Lifecycle, Opened, Runnable
 from anabranch.runtime.ports import Store, Transport
 from anabranch.runtime.postgres.store import PostgresStore
 from anabranch.runtime.pulse import Pulse
+from anabranch.runtime.rabbitmq.parties import Party
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch.runtime.redacting import redacting
-from anabranch.runtime.settings import Settings, required
+from anabranch.runtime.settings import Settings, required, reread
 
 
-async def serve(name: str, make: Callable[[Store, Transport], Actor], settings: Settings) -> int:
+async def serve(name: str, party: Party, make: Callable[[Store, Transport], Actor], settings: Settings) -> int:
     """Run the actor that `make` builds until a signal; returns the exit code."""
-    database = required(settings.database_url, "ANABRANCH_DATABASE_URL")
-    broker = required(settings.amqp_url, "ANABRANCH_AMQP_URL")
+    required(settings.database_url, "ANABRANCH_DATABASE_URL")
+    required(settings.amqp_url, "ANABRANCH_AMQP_URL")
 
     def anew() -> Opened:
-        transport = redacting(RabbitTransport(broker, settings.queue_type), settings.redaction)
-        return opened(PostgresStore(database), transport, make)
+        now = reread(settings)
+        transport = RabbitTransport(now.amqp_url or "", settings.queue_type, party=party)
+        return opened(PostgresStore(now.database_url or ""), redacting(transport, settings.redaction), make)
 
     return await Lifecycle(name, anew, settings).serve()
 

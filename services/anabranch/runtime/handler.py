@@ -39,7 +39,7 @@ from anabranch.runtime.telemetry import (
     PARKED,
     PUBLISH_SECONDS,
 )
-from anabranch_contracts.addresses import STOP_SIGNAL
+from anabranch_contracts.addresses import STOP_SIGNAL, answerable
 from anabranch_contracts.catalog import UnknownEvent
 
 MAX_CONFLICTS = 20
@@ -129,7 +129,7 @@ class Handler:
         """Set the message aside, and tell its sender why, if somebody waits to be told."""
         PARKED.labels(self.service).inc()
         await self._transport.park(delivery, reason)
-        if delivery.reply_to:
+        if delivery.reply_to and answerable(delivery.reply_to):
             await self._transport.publish([outbox.answer(delivery, run_id, self._new_id, reason)])
 
     async def _read(self, deliveries: Sequence[Delivery]) -> list[Inbound]:

@@ -3,7 +3,7 @@
     opening -> serving -> (a dependency is lost) -> pause -> opening ...
        |          |
        |          +-- SIGTERM, SIGINT --> draining --> exit 0
-       +-- not once reached within `patience` --> exit 3
+       +-- not once reached within `patience`, or refused at once --> exit 3
 
 A service is opened anew as often as a dependency is lost; no connection is repaired in place. It is ready while
 its pulse beats, and after a loss only once it has served for a moment: who opens well and fails at work (a full
@@ -21,10 +21,10 @@ from typing import Any, Protocol
 import structlog
 
 from anabranch.runtime.health import HealthServer
-from anabranch.runtime.ports import Conflict, Unavailable
+from anabranch.runtime.ports import Conflict, Denied, Unavailable
 from anabranch.runtime.pulse import Pulse
 from anabranch.runtime.redaction import redacted
-from anabranch.runtime.settings import Settings, load
+from anabranch.runtime.settings import Settings, SettingsError, load
 from anabranch.runtime.telemetry import configure_logging
 from anabranch_contracts.errors import AnabranchError
 
@@ -101,10 +101,12 @@ class Lifecycle:
         while not self._stopping.is_set():
             try:
                 await self._once()
-            except (Unavailable, Conflict, ExceptionGroup) as error:
+            except (Unavailable, Conflict, SettingsError, ExceptionGroup) as error:
+                if isinstance(error, SettingsError) and not self._was_ready:
+                    raise
                 cause = _expected(error)
                 said = {"error": redacted(str(cause)), "mend": getattr(cause, "mend", Unavailable.mend)}
-                if not self._was_ready and clock() >= given_up:
+                if not self._was_ready and (isinstance(cause, Denied) or clock() >= given_up):
                     log.error("given up", service=self._name, **said)
                     return 3
                 log.warning("unavailable", service=self._name, **said, again_in=self._pause)

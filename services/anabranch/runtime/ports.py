@@ -16,6 +16,7 @@ from anabranch.domain.recorded import Recorded, Row
 __all__ = [
     "Conflict",
     "Delivery",
+    "Denied",
     "Inbox",
     "Outgoing",
     "Recorded",
@@ -33,6 +34,14 @@ class Unavailable(Exception):
     """A dependency cannot be reached, or not be used; the message says which one, `mend` what to do."""
 
     mend = "start it, or correct its ANABRANCH_..._URL"
+
+
+class Denied(Unavailable):
+    """A dependency is there and does not let us in: waiting does not help, `mend` says what does."""
+
+    def __init__(self, message: str, mend: str) -> None:
+        super().__init__(message)
+        self.mend = mend
 
 
 class Conflict(Exception):
@@ -167,7 +176,7 @@ class Transport(Protocol):
     """The broker. `publish` raises `Unavailable` (or a foreign error) = outcome unknown, publish again."""
 
     async def connect(self) -> None:
-        """Connect and declare exchange, service queues and the parked queue."""
+        """Connect and see that exchange, service queues and the parked queue are there."""
         ...
 
     async def declare_steps(self, agents: Sequence[str]) -> None:

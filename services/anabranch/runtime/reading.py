@@ -17,6 +17,7 @@ from anabranch.domain.intake import Request
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery
 from anabranch_contracts import messages as m
+from anabranch_contracts.addresses import answerable
 from anabranch_contracts.errors import place
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -53,6 +54,8 @@ class Inbound:
 
 def read(delivery: Delivery) -> Inbound:
     """Decode and check a delivery; raises `Unreadable`."""
+    if delivery.reply_to and not answerable(delivery.reply_to):
+        raise Unreadable(f"reply_to {delivery.reply_to[:100]!r} is a queue of the services; name one of your own")
     body = _decode(delivery.body)
     identity = _identity(delivery)
     key = delivery.routing_key

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from anabranch.runtime.redaction import Redaction, names_in, needed_by_messages
+from anabranch.runtime.redaction import Redaction, names_in, needed_by_messages, redacted
+from anabranch.runtime.urls import fault
 from anabranch_contracts.errors import AnabranchError
 
 PREFIX = "ANABRANCH_"
@@ -57,6 +58,13 @@ class Settings(BaseSettings):
     def _any_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
 
+    @field_validator(*SECRET)
+    @classmethod
+    def _sound(cls, value: str | None) -> str | None:
+        if value is not None and (wrong := fault(value)) is not None:
+            raise ValueError(wrong)
+        return value
+
     @field_validator("redact_keys")
     @classmethod
     def _spared(cls, value: str) -> str:
@@ -81,21 +89,45 @@ class Settings(BaseSettings):
 def load() -> Settings:
     """Read the environment; raises `SettingsError`, one line that names all that is wrong."""
     try:
-        return Settings()
+        return Settings(**_from_files())
     except ValidationError as error:
-        wrong = {str(e["loc"][0]): str(e["input"]) for e in error.errors()}
-        raise SettingsError("; ".join(_refusal(name, value) for name, value in wrong.items())) from None
+        raise SettingsError("; ".join(_refusal(str(e["loc"][0]), e) for e in error.errors())) from None
 
 
-def _refusal(name: str, value: str) -> str:
-    return f"{PREFIX}{name.upper()} is {_shown(name, value)}; allowed: {FORMS[name]}"
+def _from_files() -> dict[str, Any]:
+    """The addresses that `ANABRANCH_..._URL_FILE` name files of; raises `SettingsError`."""
+    named = {name: os.environ.get(f"{PREFIX}{name.upper()}_FILE") for name in SECRET}
+    return {name: _content(f"{PREFIX}{name.upper()}", file) for name, file in named.items() if file}
+
+
+def reread(settings: Settings) -> Settings:
+    """The same, with addresses from files as they are now: passwords are rotated there."""
+    return settings.model_copy(update=_from_files())
+
+
+def _content(variable: str, file: str) -> str:
+    if os.environ.get(variable):
+        raise SettingsError(f"{variable} and {variable}_FILE are both set", hint="give one of them")
+    try:
+        content = Path(file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"{variable}_FILE: {file} cannot be read: {why}") from None
+    if not content:
+        raise SettingsError(f"{variable}_FILE: {file} is empty", hint="write the address into it")
+    return content
+
+
+def _refusal(name: str, error: Any) -> str:
+    why = f" ({error['ctx']['error']})" if name in SECRET and error["type"] == "value_error" else ""
+    return f"{PREFIX}{name.upper()} is {_shown(name, str(error['input']))}{why}; allowed: {FORMS[name]}"
 
 
 def _shown(name: str, value: str) -> str:
     """The value, or of one that may hold a password only what follows it."""
     if name not in SECRET:
         return repr(value[:80])
-    return f"'***@{value.rpartition('@')[2][:80]}'" if "@" in value else "(not shown)"
+    return f"'***@{redacted(value.rpartition('@')[2])[:80]}'" if "@" in value else "(not shown)"
 
 
 def required(value: str | None, name: str) -> str:

@@ -6,8 +6,9 @@ from uuid import uuid4
 import pytest
 
 from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
+from anabranch.runtime.rabbitmq.parties import WORKER
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
-from anabranch_contracts.addresses import PARKED_QUEUE, ROUTER_QUEUE
+from anabranch_contracts.addresses import EXCHANGE, PARKED_KEYS, PARKED_QUEUE, ROUTER_QUEUE, step_key, step_queue
 from tests.link import linked
 
 
@@ -114,4 +115,29 @@ async def test_headers_that_fill_a_frame_are_parked_without_them(amqp_url: str) 
     await transport.park(Delivery("run.cancel", b"{}", str(uuid4()), headers=headers), "reason " * 1000)
     (parked,) = await (await transport.consume([PARKED_QUEUE], 1)).take(1)
     assert parked.headers.keys() == {"small", "reason", "routing-key"} and transport.healthy()
+    await transport.close()
+
+
+async def test_what_an_older_release_declared_takes_what_is_set_aside(amqp_url: str) -> None:
+    """Its queue for parked messages had no binding; another queue may have other arguments than ours."""
+    first = RabbitTransport(amqp_url, "classic")
+    await first.connect()
+    await first._raw().queue_unbind(PARKED_QUEUE, EXCHANGE, *PARKED_KEYS)
+    second = RabbitTransport(amqp_url, "quorum", party=WORKER)
+    await second.connect()
+    await second.park(Delivery("step.requested.A", b"{}"), "a reason")
+    async with asyncio.timeout(10):
+        (parked,) = await (await second.consume([PARKED_QUEUE], 10)).take(1)
+    assert parked.routing_key == "parked.worker" and parked.headers["reason"] == "a reason"
+    await first.close()
+    await second.close()
+
+
+async def test_a_step_queue_with_other_arguments_is_used_as_it_is(amqp_url: str) -> None:
+    transport = RabbitTransport(amqp_url)
+    await transport.connect()
+    await transport._raw().queue_declare(step_queue("Odd"), durable=True, arguments={"x-max-priority": 3})
+    await transport.publish([Outgoing(step_key("Odd"), b"{}", uuid4(), "StepRequested")])
+    async with asyncio.timeout(10):
+        assert await (await transport.consume([step_queue("Odd")], 10)).take(1)
     await transport.close()

@@ -1,23 +1,36 @@
-"""Connections: one small pool a process, JSON through orjson, and the port's errors for the driver's."""
+"""Connections: one small pool a process, JSON through orjson, and the port's errors for the driver's.
+
+The driver reads the URL itself, so that everything it says has the meaning it has for every other client of
+Postgres: `sslmode=verify-full`, `sslrootcert`, `sslcert` and `sslkey` among it.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ssl import SSLError
 from typing import Any
 
+import asyncpg
 import orjson
-from asyncpg.exceptions import DeadlockDetectedError, SerializationError, UniqueViolationError
-from sqlalchemy import URL, make_url
+from asyncpg.exceptions import (
+    ClientConfigurationError,
+    DeadlockDetectedError,
+    SerializationError,
+    UniqueViolationError,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from anabranch.runtime.ports import Conflict, Unavailable
+from anabranch.runtime.ports import Conflict, Denied, Unavailable
 
 LOST_RACES = (UniqueViolationError, DeadlockDetectedError, SerializationError)
-# connection, transaction (read only, idle too long), authorisation, no such database, resources, operator, system
-CANNOT_SERVE = ("08", "25", "28", "3D", "53", "57", "58")
+# connection, transaction (read only, idle too long), resources, operator, system
+CANNOT_SERVE = ("08", "25", "53", "57", "58")
 OTHER_SCHEMA = ("42P01", "42703", "42883", "3F000")  # no such table, column, function, schema
-COMMAND_SECONDS = 30
+DENIED = ("28", "3D", "42501")  # authorisation, no such database, a right that is missing
+MEND = "correct user, password, database, sslmode and sslrootcert; ops/postgres/roles.sql makes the roles"
+POOLED = {"pool_size": 5, "max_overflow": 5, "pool_pre_ping": True, "pool_recycle": 1800}
+COMMAND_SECONDS = 30.0
 SESSION = {
     "application_name": "anabranch",
     "idle_in_transaction_session_timeout": "10s",  # who stops in the middle must not hold the locks of its runs
@@ -28,27 +41,28 @@ SESSION = {
 }
 
 
-def sqlalchemy_url(url: str) -> str:
-    """The URL with the driver we use; `postgres://` and `postgresql://` are accepted."""
-    parsed: URL = make_url(url.replace("postgres://", "postgresql://", 1))
-    return parsed.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
-
-
 def _dumps(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def create_engine(url: str, pool_size: int = 5) -> AsyncEngine:
+def create_engine(url: str, command_timeout: float | None = COMMAND_SECONDS, **pool: Any) -> AsyncEngine:
     """An engine that answers or fails soon: connections are checked before use."""
+
+    async def connection() -> "asyncpg.Connection[Any]":
+        opened: asyncpg.Connection[Any] = await asyncpg.connect(
+            f"postgresql://{url.partition('://')[2]}",  # whatever spelling of the scheme was accepted
+            timeout=10,
+            command_timeout=command_timeout,
+            server_settings=SESSION,
+        )
+        return opened
+
     return create_async_engine(
-        sqlalchemy_url(url),
-        pool_size=pool_size,
-        max_overflow=5,
-        pool_pre_ping=True,
-        pool_recycle=1800,
+        "postgresql+asyncpg://",
+        async_creator=connection,
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
-        connect_args={"timeout": 10, "command_timeout": COMMAND_SECONDS, "server_settings": SESSION},
+        **(pool or POOLED),
     )
 
 
@@ -57,9 +71,13 @@ def _translated(error: BaseException) -> Exception | None:
     cause = getattr(getattr(error, "orig", None), "__cause__", None) or error
     if isinstance(cause, LOST_RACES):
         return Conflict(str(cause))
+    if isinstance(cause, SSLError):
+        return Denied(f"Postgres's end of the TLS connection is not trusted: {' '.join(str(cause).split())}", MEND)
+    code = getattr(cause, "sqlstate", None) or ""
+    if code.startswith(DENIED) or isinstance(cause, ClientConfigurationError):
+        return Denied(f"Postgres refuses this user: {' '.join(str(cause).split())}", MEND)
     if isinstance(error, OSError | PoolTimeout) or getattr(error, "connection_invalidated", False):
         return Unavailable(f"Postgres cannot be reached: {cause}")
-    code = getattr(cause, "sqlstate", None) or ""
     if isinstance(error, DBAPIError) and (code[:2] in CANNOT_SERVE or "connection" in str(cause).lower()):
         return Unavailable(f"Postgres cannot be reached: {cause}")
     if code in OTHER_SCHEMA:  # a migration took away what this release uses: whoever opens anew is told which
@@ -72,7 +90,7 @@ async def translated() -> AsyncIterator[None]:
     """Turn the driver's errors into those of the port."""
     try:
         yield
-    except (DBAPIError, OSError, PoolTimeout) as error:
+    except (DBAPIError, OSError, PoolTimeout, ClientConfigurationError) as error:
         ours = _translated(error)
         if ours is None:
             raise

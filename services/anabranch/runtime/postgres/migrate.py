@@ -10,7 +10,6 @@ from alembic import command
 from alembic.config import Config
 
 from anabranch.runtime.postgres import schema
-from anabranch.runtime.postgres.engine import sqlalchemy_url
 from anabranch.runtime.postgres.schema import PRE, chain, current
 from anabranch_contracts.errors import AnabranchError
 
@@ -25,7 +24,7 @@ class WrongPhase(AnabranchError):
 def _config(database_url: str) -> Config:
     config = Config()
     config.set_main_option("script_location", str(schema.MIGRATIONS))
-    config.set_main_option("sqlalchemy.url", sqlalchemy_url(database_url).replace("%", "%%"))
+    config.set_main_option("sqlalchemy.url", database_url.replace("%", "%%"))
     return config
 
 

@@ -19,12 +19,9 @@ PAGE = 500
 async def run_ids(store: PostgresStore) -> AsyncIterator[UUID]:
     """All runs of the log, in id order."""
     after = UUID(int=0)
-    statement = (
-        "SELECT run_id FROM anabranch.events WHERE version = 1 AND run_id > $1 ORDER BY run_id LIMIT $2::integer"
-    )
     while True:
         async with translated(), store.engine.connect() as connection:
-            page = (await connection.exec_driver_sql(statement, (after, PAGE))).scalars().all()
+            page = (await connection.exec_driver_sql(sql.RUN_IDS, (after, PAGE))).scalars().all()
         for run_id in page:
             yield run_id
         if len(page) < PAGE:
@@ -43,7 +40,7 @@ async def rebuild(store: PostgresStore) -> int:
         async with store.unit([run_id]) as unit:
             rows = await _replayed(unit, run_id)
             for table in sql.COLUMNS:
-                await unit.execute(f"DELETE FROM anabranch.{table} WHERE run_id = $1", (run_id,))
+                await unit.execute(sql.DELETE_ROWS[table], (run_id,))
             await unit.write_rows(rows)
         count += 1
     return count
@@ -76,9 +73,8 @@ def _keyed(rows: list[Row]) -> dict[str, Keyed]:
 
 
 async def _stored(unit: PostgresUnit, table: str, run_id: UUID) -> Keyed:
-    statement = f"SELECT {', '.join(sql.COLUMNS[table].split())} FROM anabranch.{table} WHERE run_id = $1"
     found: Keyed = {}
-    for row in await unit.execute(statement, (run_id,)):
+    for row in await unit.execute(sql.STORED_ROWS[table], (run_id,)):
         values = {k: _plain(k, v) for k, v in row._mapping.items()}
         found["/".join(str(values[k]) for k in sql.KEYS[table][1:])] = values
     return found

@@ -93,6 +93,13 @@ def _upsert(table: str) -> str:
 
 UPSERT = {table: _upsert(table) for table in COLUMNS}
 
+DELETE_ROWS = {table: f"DELETE FROM anabranch.{table} WHERE run_id = $1" for table in COLUMNS}
+STORED_ROWS = {
+    table: f"SELECT {', '.join(columns.split())} FROM anabranch.{table} WHERE run_id = $1"
+    for table, columns in COLUMNS.items()
+}
+RUN_IDS = "SELECT run_id FROM anabranch.events WHERE version = 1 AND run_id > $1 ORDER BY run_id LIMIT $2::integer"
+
 
 def event_columns(events: Sequence[Recorded]) -> tuple[list[Any], ...]:
     """The arrays of `APPEND`."""

@@ -13,7 +13,8 @@ import structlog
 from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import AMQPError
 
-NOBODY = "anabranch.nobody"
+from anabranch_contracts.addresses import EXCHANGE, PROBE
+
 ANSWER_SECONDS, DELETE_SECONDS = 4.0, 20.0
 log = structlog.get_logger(__name__)
 
@@ -23,7 +24,7 @@ async def bury(connection: AbstractConnection, queue: str) -> None:
     with suppress(AMQPError, OSError, TimeoutError, RuntimeError):
         async with asyncio.timeout(DELETE_SECONDS):
             channel = await (await connection.channel()).get_underlay_channel()
-            await channel.basic_publish(b"", routing_key=NOBODY, timeout=ANSWER_SECONDS)
+            await channel.basic_publish(b"", exchange=EXCHANGE, routing_key=PROBE, timeout=ANSWER_SECONDS)
             found = await channel.queue_declare(queue, passive=True, timeout=ANSWER_SECONDS)
             if not found.message_count:
                 await channel.queue_delete(queue)

@@ -6,8 +6,8 @@ service connects anew. So there are no zombies, and no delivery of an old connec
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -16,21 +16,25 @@ import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq import spec
 from aiormq.abc import AbstractChannel as RawChannel
-from aiormq.exceptions import AMQPError, DeliveryError, PublishError
+from aiormq.exceptions import ChannelAccessRefused, DeliveryError, PublishError
 
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
-from anabranch.runtime.rabbitmq.dead_queues import NOBODY, bury
+from anabranch.runtime.rabbitmq.dead_queues import bury
+from anabranch.runtime.rabbitmq.errands import Errands
 from anabranch.runtime.rabbitmq.inbox import RabbitInbox
+from anabranch.runtime.rabbitmq.outages import BROKEN, reaching, unavailable
+from anabranch.runtime.rabbitmq.parties import OPERATOR, Party
 from anabranch_contracts.addresses import (
     EXCHANGE,
+    PARKED_KEYS,
     PARKED_QUEUE,
-    ROUTER_KEYS,
-    ROUTER_QUEUE,
+    PROBE,
+    REPLY_QUEUES,
+    SERVICE_QUEUES,
     SIGNALS,
-    SUPERVISOR_KEYS,
-    SUPERVISOR_QUEUE,
     agent_of,
+    parked_key,
     step_key,
     step_queue,
 )
@@ -39,7 +43,6 @@ IN_FLIGHT = 256
 REACH_SECONDS = 15.0
 PERSISTENT = 2
 MOST_HEADERS, LONGEST_HEADER = 50, 1000
-BROKEN = (AMQPError, OSError, TimeoutError, RuntimeError)
 log = structlog.get_logger(__name__)
 
 
@@ -47,13 +50,21 @@ class RabbitTransport:
     """One party's connection to RabbitMQ; implements `ports.Transport`."""
 
     def __init__(
-        self, url: str, queue_type: str = "quorum", heartbeat: int = 10, publish_timeout: float = 30.0
+        self,
+        url: str,
+        queue_type: str = "quorum",
+        heartbeat: int = 10,
+        publish_timeout: float = 30.0,
+        party: Party = OPERATOR,
     ) -> None:
         self._url = url
+        self._party = party
         self._arguments = {"x-queue-type": queue_type}
         self._heartbeat = heartbeat
         self._publish_timeout = publish_timeout
         self._connection: AbstractConnection | None = None
+        self._errands: Errands | None = None
+        self._refusal: BaseException | None = None
         self._channels: list[AbstractChannel] = []
         self._publisher: RawChannel | None = None
         self._inboxes: list[RabbitInbox] = []
@@ -61,11 +72,12 @@ class RabbitTransport:
         self._in_flight: dict[UUID, asyncio.Event] = {}
 
     async def connect(self) -> None:
-        """Connect and declare what every service needs; raises `Unavailable`."""
-        with _reachable():
+        """Connect and see that what every party needs is there; raises `Unavailable`."""
+        with reaching("cannot be reached", self._party):
             async with asyncio.timeout(REACH_SECONDS):
                 self._connection = await aio_pika.connect(self._url, heartbeat=self._heartbeat)
                 self._connection.close_callbacks.add(self._lost)
+                self._errands = Errands(self._connection)
                 self._publisher = await self._channel(confirms=True)
                 await self._declare()
                 await self.probe()
@@ -78,36 +90,36 @@ class RabbitTransport:
         return await channel.get_underlay_channel()
 
     async def _declare(self) -> None:
-        raw = self._raw()
-        await raw.exchange_declare(exchange=EXCHANGE, exchange_type="topic", durable=True)
-        await raw.exchange_declare(exchange=SIGNALS, exchange_type="topic", durable=False)
-        await self._queue(ROUTER_QUEUE, ROUTER_KEYS)
-        await self._queue(SUPERVISOR_QUEUE, SUPERVISOR_KEYS)
-        await self._queue(PARKED_QUEUE, ())
+        errands = self._errand()
+        await errands.exchange(EXCHANGE, durable=True)
+        await errands.exchange(SIGNALS, durable=False)
+        for name, keys in SERVICE_QUEUES.items():
+            if await errands.queue(name, dict(self._arguments)) or name in self._party.owns:
+                for key in keys:
+                    await errands.bind(name, EXCHANGE, key)
 
-    async def _queue(self, name: str, keys: Sequence[str]) -> None:
-        raw = self._raw()
-        await raw.queue_declare(name, durable=True, arguments=dict(self._arguments))
-        for key in keys:
-            await raw.queue_bind(name, EXCHANGE, key)
+    def _errand(self) -> Errands:
+        self._raw()
+        assert self._errands is not None
+        return self._errands
 
     def _raw(self) -> RawChannel:
         if self._publisher is None or not self.healthy():
-            raise Unavailable("RabbitMQ: the connection is gone")
+            gone = self._refusal or ConnectionError("the connection is gone")
+            raise unavailable("cannot be used", gone, self._party)
         return self._publisher
 
     async def probe(self) -> None:
         """Publish to nobody: confirmed by a broker that is there and takes what is published."""
-        try:
-            await self._raw().basic_publish(b"", routing_key=NOBODY, timeout=self._publish_timeout)
-        except BROKEN as error:
-            raise Unavailable(f"RabbitMQ confirms nothing: {error or type(error).__name__}") from error
+        with reaching("confirms nothing", self._party):
+            await self._raw().basic_publish(b"", exchange=EXCHANGE, routing_key=PROBE, timeout=self._publish_timeout)
 
     def lose(self) -> None:
         self._lost()
 
-    def _lost(self, *_: Any) -> None:
+    def _lost(self, _: Any = None, why: BaseException | None = None) -> None:
         """Any end of the connection or a channel ends all of it."""
+        self._refusal = self._refusal or (why if isinstance(why, ChannelAccessRefused) else None)
         self._publisher = None
         for inbox in self._inboxes:
             inbox.fail()
@@ -119,22 +131,29 @@ class RabbitTransport:
         return alive and publisher is not None and not publisher.is_closed and not any(i.failed for i in self._inboxes)
 
     async def declare_steps(self, agents: Sequence[str]) -> None:
-        with _reachable():
+        with reaching("cannot declare", self._party):
             for agent in agents:
                 if agent not in self._declared:
                     async with asyncio.timeout(REACH_SECONDS):
-                        await self._queue(step_queue(agent), [step_key(agent)])
+                        await self._errand().queue(step_queue(agent), dict(self._arguments))
+                        await self._bound(agent)
                     self._declared.add(agent)
+
+    async def _bound(self, agent: str) -> None:
+        """Bind the queue, or leave that to whoever sends it its first step: a worker need not have the right."""
+        with suppress(ChannelAccessRefused):
+            await self._errand().bind(step_queue(agent), EXCHANGE, step_key(agent))
 
     async def declare_reply_queue(self) -> str:
         """A queue of one's own, gone with the connection."""
-        name = f"anabranch.reply.{uuid7().hex}"
-        await self._raw().queue_declare(name, exclusive=True, auto_delete=True)
+        name = f"{REPLY_QUEUES}{uuid7().hex}"
+        with reaching("cannot declare", self._party):
+            await self._raw().queue_declare(name, exclusive=True, auto_delete=True)
         return name
 
     async def consume(self, queues: Sequence[str], prefetch: int) -> RabbitInbox:
-        self._raw()
-        with _reachable():
+        with reaching("cannot consume", self._party):
+            self._raw()
             async with asyncio.timeout(REACH_SECONDS):
                 raw = await self._channel(confirms=False)
                 await raw.basic_qos(prefetch_count=prefetch)
@@ -157,11 +176,13 @@ class RabbitTransport:
         """Declare the queues of steps that were returned, and publish those again (under new ids)."""
         for message in messages:
             agent = agent_of(message.routing_key)
-            if agent is None:
-                raise Unavailable(f"RabbitMQ: no queue is bound for {message.routing_key}; restart the services")
-            self._declared.discard(agent)
-            await self.declare_steps([agent])
-            await self._guarded(self._send(message, message_id=str(uuid7())))
+            if agent is not None:
+                self._declared.discard(agent)
+                await self.declare_steps([agent])
+                with suppress(PublishError):
+                    await self._guarded(self._send(message, message_id=str(uuid7())))
+                    continue
+            raise Unavailable(f"RabbitMQ: no queue is bound for {message.routing_key}; restart the services")
 
     async def _publish_one(self, message: Outgoing) -> None:
         """One at a time of each id: the client tells confirms apart by it, and would give one the other's."""
@@ -201,7 +222,7 @@ class RabbitTransport:
             raise Unavailable("RabbitMQ: a publish was cut off, its outcome is unknown") from None
         except BROKEN as error:
             self._lost()
-            raise Unavailable(f"RabbitMQ: a publish failed: {error or type(error).__name__}") from error
+            raise unavailable("did not take a message", error, self._party) from error
 
     async def _send(self, message: Outgoing, message_id: str) -> None:
         direct = message.reply_to_queue
@@ -232,11 +253,21 @@ class RabbitTransport:
             correlation_id=delivery.correlation_id,
             headers=headers,
         )
-        publishing = self._raw().basic_publish(
-            delivery.body, routing_key=PARKED_QUEUE, properties=properties, timeout=self._publish_timeout
-        )
-        await self._guarded(publishing)
+        try:
+            await self._set_aside(delivery.body, properties)
+        except PublishError:  # the queue was made by an older release
+            with reaching("cannot bind", self._party):
+                await self._errand().bind(PARKED_QUEUE, EXCHANGE, *PARKED_KEYS)
+            await self._set_aside(delivery.body, properties)
         log.warning("parked", routing_key=delivery.routing_key, message_id=delivery.message_id, reason=reason[:300])
+
+    async def _set_aside(self, body: bytes, properties: spec.Basic.Properties) -> None:
+        key, seconds = parked_key(self._party.name), self._publish_timeout
+        await self._guarded(
+            self._raw().basic_publish(
+                body, exchange=EXCHANGE, routing_key=key, properties=properties, mandatory=True, timeout=seconds
+            )
+        )
 
     async def publish_signal(self, routing_key: str, body: bytes) -> None:
         """Tell whoever listens now; kept for nobody."""
@@ -245,9 +276,9 @@ class RabbitTransport:
 
     async def listen_signals(self, pattern: str) -> AsyncIterator[tuple[str, bytes]]:
         """Live signals whose key matches."""
-        name = f"anabranch.signals.{uuid7().hex}"
-        await self._raw().queue_declare(name, exclusive=True, auto_delete=True)
-        await self._raw().queue_bind(name, SIGNALS, pattern)
+        with reaching("cannot listen", self._party):
+            name = (await self._raw().queue_declare("", exclusive=True, auto_delete=True)).queue or ""
+            await self._raw().queue_bind(name, SIGNALS, pattern)
         inbox = await self.consume([name], 1000)
         while deliveries := await inbox.take(1000):
             await inbox.ack(deliveries)
@@ -264,14 +295,6 @@ class RabbitTransport:
                 async with asyncio.timeout(5):
                     await self._connection.close()
         self._lost()
-
-
-@contextmanager
-def _reachable() -> Iterator[None]:
-    try:
-        yield
-    except BROKEN as error:
-        raise Unavailable(f"RabbitMQ cannot be reached: {error or type(error).__name__}") from error
 
 
 def _small(headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,62 @@
+"""What the broker may answer by closing the channel is asked on one of its own, opened anew when that is gone.
+
+Things are looked for before they are made: whoever may not make them uses what is there, as it is.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
+
+from anabranch.runtime.ports import Unavailable
+
+MISSING = "is not there and this user may not make it: start the router, or import ops/rabbitmq/definitions.json"
+
+
+class Errands:
+    """Looks for exchanges and queues, and makes those that are missing."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+        self._channel: AbstractChannel | None = None
+
+    async def _open(self) -> AbstractChannel:
+        if self._channel is None or self._channel.is_closed:
+            transport = self._connection.transport
+            assert transport is not None
+            self._channel = await transport.connection.channel(publisher_confirms=False)
+        return self._channel
+
+    async def exchange(self, name: str, durable: bool) -> None:
+        """A topic exchange."""
+        try:
+            await (await self._open()).exchange_declare(exchange=name, passive=True)
+        except ChannelNotFoundEntity:
+            with _allowed(f"exchange {name}"):
+                await (await self._open()).exchange_declare(exchange=name, exchange_type="topic", durable=durable)
+
+    async def queue(self, name: str, arguments: dict[str, Any]) -> bool:
+        """A durable queue; whether it had to be made."""
+        try:
+            await (await self._open()).queue_declare(name, passive=True)
+        except ChannelNotFoundEntity:
+            with _allowed(f"queue {name}"):
+                await (await self._open()).queue_declare(name, durable=True, arguments=arguments)
+            return True
+        return False
+
+    async def bind(self, queue: str, exchange: str, key: str) -> None:
+        """Have the exchange's messages with that key come to the queue too."""
+        await (await self._open()).queue_bind(queue, exchange, key)
+
+
+@contextmanager
+def _allowed(what: str) -> Iterator[None]:
+    """Whoever may not make what is missing waits for somebody who may."""
+    try:
+        yield
+    except ChannelAccessRefused as refusal:
+        raise Unavailable(f"RabbitMQ: the {what} {MISSING}") from refusal
