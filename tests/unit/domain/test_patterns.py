@@ -217,5 +217,5 @@ def test_a_pattern_of_nobody_is_refused(build: Any) -> None:
 
 
 def test_a_stage_that_is_a_bare_name_is_refused_with_what_a_stage_is() -> None:
-    with pytest.raises(ValueError, match="stage 0: give .*agents.*, not 'A'"):
+    with pytest.raises(ValueError, match=r"stage 0: give .*agents.*, not 'A'"):
         PatternConfig.pipeline(["A", "B"])  # type: ignore[list-item]
