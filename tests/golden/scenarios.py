@@ -384,7 +384,25 @@ def troubled() -> Run:
     return run
 
 
+def delivering() -> Run:
+    """To the run by the way out, from a fork too; a conversation that has had its turns fails."""
+    rules: list[JSON] = [
+        {"type": "MaxTurnsRule", "max_turns": 1, "agents": ["B", "C"], "on_limit": "fail"},
+        "max_turns(1)",
+    ]
+    edges = ["S <-> A", "S -> B", "B <-> C", "C -> End", "A -> End", "C -> S"]
+    run = Run({"nodes": ["S", "A", "B", "C"], "edges": edges, "entry": "S", "rules": rules})
+    run.reply("S", build.parallel_invoke(["A", "B", "B"], convergence=POLICY))
+    invoke(run, "A", "End", {"the": "first"})
+    for step_id in ("b0.f1.b1#1", "b0.f1.b2#1"):
+        run.reply("B", build.invoke_agent("C", "c?"), step_id)
+    invoke(run, "C", "End", "the second", "b0.f1.b1#2")
+    invoke(run, "C", "B", "b!")
+    invoke(run, "B", "C", "too much")
+    return run
+
+
 SCENARIOS: list[Callable[[], Run]] = [
     converging, meeting_anew, nested, failing, deciding, timing_out, orphaned, calling, asking, ruled, spending, forked,
-    rejected, awaited, cancelled_by_branches, unheard, troubled,
+    rejected, awaited, cancelled_by_branches, unheard, troubled, delivering,
 ]  # fmt: skip

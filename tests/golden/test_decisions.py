@@ -54,9 +54,9 @@ def read(sample: JSON) -> list[Recorded]:
 
 
 def wordless(value: JSON) -> JSON:
-    """The value with every text for people replaced by whether there is one."""
+    """The value without its texts for people; a single word is a code."""
     if isinstance(value, dict):
-        return {k: bool(v) if k in WORDS and isinstance(v, str) else wordless(v) for k, v in value.items()}
+        return {k: "..." if k in WORDS and " " in str(v) else wordless(v) for k, v in value.items()}
     return [wordless(v) for v in value] if isinstance(value, list) else value
 
 

@@ -225,3 +225,17 @@ def test_a_run_of_which_nothing_came_is_cancelled_only_if_everybody_was() -> Non
     run.cancel("b0")
     run.fail("B")
     assert run.state.status == "completed" and run.result is None and run.state.result_count == 0
+
+
+def test_a_fork_to_a_node_where_an_ancestor_waits_starts_a_branch_there_though_paths_meet_there_too() -> None:
+    topology = {
+        "nodes": ["S", "A", "B", "C"],
+        "edges": ["S -> A", "S -> B", "B -> A", "A -> C", "C -> A"],
+        "entry": "S",
+    }
+    run = Run(topology)
+    run.reply("S", parallel_invoke(["A"]))
+    run.reply("A", parallel_invoke(["C"]))
+    run.reply("C", parallel_invoke(["A", "A"]))
+    assert [e.fork_id for e in run.of("ContributionParked")] == ["b0.f1"], "only by who has no waiting ancestor there"
+    assert list(run.asked) == ["b0.f2.b0.f1.b0#1", "b0.f2.b0.f1.b1#1"] and run.replayed() == run.state
