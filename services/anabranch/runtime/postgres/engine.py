@@ -30,10 +30,10 @@ OTHER_SCHEMA = ("42P01", "42703", "42883", "3F000")  # no such table, column, fu
 DENIED = ("28", "3D", "42501")  # authorisation, no such database, a right that is missing
 MEND = "correct user, password, database, sslmode and sslrootcert; ops/postgres/roles.sql makes the roles"
 POOLED = {"pool_size": 5, "max_overflow": 5, "pool_pre_ping": True, "pool_recycle": 1800}
-COMMAND_SECONDS = 30.0
+COMMAND_SECONDS = 60.0
 SESSION = {
     "application_name": "anabranch",
-    "idle_in_transaction_session_timeout": "10s",  # who stops in the middle must not hold the locks of its runs
+    "idle_in_transaction_session_timeout": "20s",  # who stops in the middle must not hold the locks of its runs
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",

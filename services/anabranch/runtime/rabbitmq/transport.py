@@ -40,6 +40,7 @@ from anabranch_contracts.addresses import (
 )
 
 IN_FLIGHT = 256
+BURIALS: set[asyncio.Task[None]] = set()  # they outlive the connection that was in doubt
 REACH_SECONDS = 15.0
 PERSISTENT = 2
 MOST_HEADERS, LONGEST_HEADER = 50, 1000
@@ -54,7 +55,7 @@ class RabbitTransport:
         url: str,
         queue_type: str = "quorum",
         heartbeat: int = 10,
-        publish_timeout: float = 30.0,
+        publish_timeout: float = 10.0,
         party: Party = OPERATOR,
     ) -> None:
         self._url = url
@@ -193,13 +194,20 @@ class RabbitTransport:
             sending = self._send(message, str(message.message_id))
             await self._guarded(sending if message.reply_to_queue is None else self._offer(sending, message))
         except Unavailable as doubt:
-            agent = agent_of(message.routing_key)
-            if agent is not None and isinstance(doubt.__cause__, TimeoutError) and self._connection is not None:
-                await bury(self._connection, step_queue(agent))
+            if isinstance(doubt.__cause__, TimeoutError):
+                self._suspect(message)
             raise
         finally:
             del self._in_flight[message.message_id]
             over.set()
+
+    def _suspect(self, message: Outgoing) -> None:
+        """See whether the step's queue is there at all; this connection need not last so long."""
+        agent = agent_of(message.routing_key)
+        if agent is not None:
+            burial = asyncio.create_task(bury(self._url, agent, message.body))
+            BURIALS.add(burial)
+            burial.add_done_callback(BURIALS.discard)
 
     async def _offer(self, sending: Any, reply: Outgoing) -> None:
         """A reply that its queue refuses is dropped like one to a queue that is gone: nobody else waits for it."""
