@@ -58,9 +58,9 @@ coverage: .venv/dev
 	@$(BIN)/coverage run -m pytest -q -p no:xdist tests/unit tests/golden
 	@$(BIN)/coverage report
 
-# Mutants of the pure floors; what was tried already is kept in .mutation/. An hour on two cores.
+# Mutants of the pure floors, some ten thousand; what was tried is kept in .mutation/. SAMPLE=25: so many of each file.
 mutants: .venv/dev
-	@$(BIN)/python -m ops.mutation
+	@$(BIN)/python -m ops.mutation $(if $(SAMPLE),--sample $(SAMPLE) --seed $(SEED))
 
 fuzz: .venv/dev
 	@$(BIN)/python -m tests.fuzz --inputs $(N)

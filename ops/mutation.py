@@ -47,6 +47,7 @@ def lay_out() -> None:
         if not (PLACE / name).is_symlink():
             (PLACE / name).symlink_to(ROOT / target)
     rmtree(PLACE / "mutants" / "tests", ignore_errors=True)  # mutmut adds to its copy and takes nothing away
+    (PLACE / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)  # it would not see that an old test reaches more
     os.chdir(PLACE)
 
 
