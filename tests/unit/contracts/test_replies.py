@@ -182,3 +182,9 @@ def test_each_agent_needs_a_task(agents: list[str], tasks: list[int]) -> None:
 def test_agents_take_turns_where_there_are_more_tasks() -> None:
     asked = build.parallel_invoke(["A", "B"], tasks=[1, 2, 3])["invocations"]
     assert [(i["agent"], i["request"]) for i in asked] == [("A", 1), ("B", 2), ("A", 3)]
+
+
+def test_an_agent_for_each_task_is_enough() -> None:
+    assert build.parallel_invoke(["A", "B"], tasks=[1, 2])["invocations"] == [
+        {"agent": "A", "request": 1}, {"agent": "B", "request": 2},
+    ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Which messages are whose, and which say nothing new when they come."""
 
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import pytest
 
@@ -99,3 +99,17 @@ def test_news_only_wake_the_supervisor() -> None:
         run.late(run.at("A"), response={"next_action": "dance"})
         assert [type(e).__name__ for e in run.tell(Supervisor(), news)] == ["StepRequested"]
         assert run.tell(Supervisor(), news) == []
+
+
+def test_what_is_recorded_has_an_id_of_its_own_that_every_repetition_gives_it_again() -> None:
+    def played() -> Run:
+        run = Run({"nodes": ["A", "B"], "edges": ["A -> B"]})
+        run.reply("A", "a")
+        return run
+
+    for run in (played(), played().fork(3)):
+        assert [r.message_id for r in run.events] == [uuid5(run.state.run_id, str(r.version)) for r in run.events]
+        assert [r.version for r in run.events] == list(range(1, run.state.version + 1))
+    assert [r.message_id for r in played().events] == [r.message_id for r in played().events]
+    copied, source = played().fork(3).events[1], played().events[1]
+    assert (copied.at, copied.causation_id, copied.actor) == (source.at, source.causation_id, source.actor)
