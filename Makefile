@@ -7,7 +7,7 @@ MINUTES ?= 20
 RUNS ?= 10000
 SEED ?= 1
 
-.PHONY: demo secrets test check audit coverage mutants dev simulate fuzz faults chaos bench bench-compare bench-core bench-slopes bench-spend bench-waiting lock clean
+.PHONY: demo secrets test check audit coverage mutants dev simulate fuzz faults chaos bench bench-compare bench-core bench-slopes bench-spend bench-waiting bench-wipe lock clean
 .DELETE_ON_ERROR:
 
 .venv/python:
@@ -96,6 +96,9 @@ bench-spend: .venv/dev
 
 bench-waiting: .venv/dev
 	@$(BIN)/python -m ops.bench.waiting
+
+bench-wipe: .venv/dev
+	@ANABRANCH_WIPED_STEPS=10000 $(BIN)/python -m pytest -q -s --timeout 900 tests/faults/test_wipe.py
 
 lock: .venv/dev
 	@$(BIN)/python -m pip freeze --exclude-editable > requirements-dev.lock

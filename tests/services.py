@@ -169,6 +169,15 @@ def fresh_vhost(server_url: str) -> Iterator[str]:
         control("delete_vhost", name)
 
 
+def wipe(url: str) -> None:
+    """Delete the virtual host of a test and make it anew: no queue, no message, no connection is left."""
+    server, _, name = url.rpartition("/")
+    control = _CONTROLS[server]
+    control("delete_vhost", name)
+    control("add_vhost", name)
+    control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+
+
 def _control(program: str, *arguments: str) -> None:
     subprocess.run([program, "-q", *arguments], check=True, capture_output=True)
 

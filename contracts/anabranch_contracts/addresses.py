@@ -8,6 +8,7 @@ ROUTER_QUEUE = "anabranch.router"
 SUPERVISOR_QUEUE = "anabranch.supervisor"
 PARKED_QUEUE = "anabranch.parked"
 REPLY_QUEUES = "anabranch.reply."
+MARK = "anabranch.mark."
 
 ROUTER_KEYS = ("run.requested", "step.completed")
 SUPERVISOR_KEYS = (

@@ -11,7 +11,7 @@ import pytest
 
 from anabranch.domain.recorded import Recorded, Row
 from anabranch.runtime.memory.store import MemoryStore
-from anabranch.runtime.ports import Conflict, Snapshot, Store
+from anabranch.runtime.ports import Asked, Conflict, Snapshot, Store
 from anabranch.runtime.postgres.store import PostgresStore
 from anabranch_contracts import events as e
 
@@ -117,6 +117,14 @@ async def test_live_runs_are_those_without_an_outcome(store: Store) -> None:
     assert await store.live_runs() == [live]
 
 
+async def test_live_runs_come_in_pages(store: Store) -> None:
+    run_ids = sorted(uuid4() for _ in range(5))
+    for run_id in run_ids:
+        await append(store, run_id, 1)
+    assert await store.live_runs(limit=2) == run_ids[:2]
+    assert await store.live_runs(after=run_ids[1], limit=9) == run_ids[2:]
+
+
 async def test_timers_are_due_until_they_are_cleared(store: Store) -> None:
     run_id = uuid4()
 
@@ -125,11 +133,100 @@ async def test_timers_are_due_until_they_are_cleared(store: Store) -> None:
 
     async with store.unit([run_id]) as unit:
         await unit.append([event(run_id, 1)], [run_row(run_id, 1), timer(NOW)])
-    assert await store.due_runs(NOW - timedelta(seconds=1)) == []
-    assert await store.due_runs(NOW) == [run_id]
+    assert await store.due_runs(NOW - timedelta(seconds=1)) == {}
+    assert await store.due_runs(NOW) == {run_id: NOW}
     async with store.unit([run_id]) as unit:
         await unit.append([event(run_id, 2)], [run_row(run_id, 2), timer(None)])
-    assert await store.due_runs(NOW) == []
+    assert await store.due_runs(NOW) == {}
+
+
+async def test_of_several_timers_of_a_run_the_first_is_told(store: Store) -> None:
+    run_id = uuid4()
+    moments = [NOW - timedelta(seconds=s) for s in (1, 3, 2)]
+    rows = [Row("timers", {"run_id": run_id, "timer_id": str(i), "due_at": at}) for i, at in enumerate(moments)]
+    async with store.unit([run_id]) as unit:
+        await unit.append([event(run_id, 1)], [run_row(run_id, 1), *rows])
+    assert await store.due_runs(NOW) == {run_id: NOW - timedelta(seconds=3)}
+
+
+async def look(store: Store) -> None:
+    """Note a look when no transaction of anybody on the server is older than what was recorded."""
+    if isinstance(store, PostgresStore):
+        late = "SELECT max(xid) >= pg_snapshot_xmin(pg_current_snapshot()) FROM anabranch.events"
+        async with asyncio.timeout(20), store.engine.connect() as connection:
+            while (await connection.exec_driver_sql(late)).scalar():
+                await connection.commit()
+                await asyncio.sleep(0.01)
+    await store.looked(uuid4())
+
+
+async def test_one_at_a_time_has_the_watch(store: Store) -> None:
+    async with store.watch() as held:
+        assert held
+        async with store.watch() as too:
+            assert not too
+        async with store.watch() as still:
+            assert not still
+    async with store.watch() as held:
+        assert held
+
+
+async def test_the_watch_notes_its_mark_and_whether_anything_moved(store: Store) -> None:
+    first, mark = await store.lookout(), uuid4()
+    assert first.mark is None and first.identity and not first.moved
+    await store.looked(mark)
+    await append(store, uuid4(), 1)
+    second = await store.lookout()
+    assert (second.mark, second.identity, second.moved) == (mark, first.identity, True)
+    await look(store)
+    assert (await store.lookout()).moved, "it was recorded after the last look but one"
+    await look(store)
+    assert not (await store.lookout()).moved
+
+
+async def test_runs_stand_when_nothing_was_recorded_between_two_looks(store: Store) -> None:
+    stands, moves, over, waits = (uuid4() for _ in range(4))
+    await store.looked(uuid4())
+    await append(store, stands, 1, 2)
+    await append(store, moves, 1)
+    await append(store, over, 1, status="completed")
+    await append(store, waits, 1, status="waiting")
+    assert await store.standing_runs() == []
+    await look(store)
+    await append(store, moves, 2)
+    assert await store.standing_runs() == [stands]
+    await look(store)
+    assert await store.standing_runs() == [moves], "the other one was looked at"
+
+
+def step_row(run_id: UUID, number: int, agent: str, asked: datetime, status: str = "requested") -> Row:
+    names = "action error worker result_version started_at finished_at input_tokens output_tokens cost"
+    values: dict[str, Any] = dict.fromkeys(names.split())
+    values |= {"run_id": run_id, "step_id": f"b0#{number}", "branch_id": "b0", "step_number": number, "attempt": 2}
+    return Row("step_rows", values | {"agent": agent, "status": status, "requested_version": 1, "requested_at": asked})
+
+
+async def ask(store: Store, timeout: float | None, *rows: Row) -> UUID:
+    run_id: UUID = rows[0].values["run_id"]
+    started = e.RunStarted("task", {}, "", config={"step_timeout": timeout})
+    first = Recorded(run_id, 1, started, NOW, uuid5(run_id, "1"), UUID(int=1), "tester")
+    async with store.unit([run_id]) as unit:
+        await unit.append([first], [run_row(run_id, 1), *rows])
+    return run_id
+
+
+async def test_steps_that_are_asked_for_are_found_by_agent_and_time(store: Store) -> None:
+    first, second = uuid4(), uuid4()
+    moments = [NOW + timedelta(seconds=s) for s in range(4)]
+    await ask(store, 60, step_row(first, 1, "A", moments[2]), step_row(first, 2, "B", moments[1], "completed"))
+    await ask(store, None, step_row(second, 1, "A", moments[1]), step_row(second, 2, "C", moments[3]))
+    assert sorted(await store.asked_agents(moments[3])) == ["A"]
+    assert sorted(await store.asked_agents(moments[3] + timedelta(seconds=1))) == ["A", "C"]
+    found = await store.asked_steps("A", NOW, moments[3], 10)
+    assert found == [Asked(second, "b0#1", 2, moments[1], None), Asked(first, "b0#1", 2, moments[2], 60)]
+    assert await store.asked_steps("A", moments[1], moments[3], 10) == found[1:]
+    assert await store.asked_steps("A", NOW, moments[2], 10) == await store.asked_steps("A", NOW, moments[3], 1)
+    assert await store.asked_steps("B", NOW, moments[3], 10) == []
 
 
 async def test_a_snapshot_serves_only_the_reducer_that_made_it(store: Store) -> None:

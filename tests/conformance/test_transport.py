@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
-from anabranch.runtime.ports import Delivery, Inbox, Outgoing, Transport
+from anabranch.runtime.ports import Delivery, Depth, Inbox, Outgoing, Transport
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch_contracts.addresses import PARKED_QUEUE, ROUTER_QUEUE, SUPERVISOR_QUEUE, step_key, step_queue
 
@@ -158,3 +158,34 @@ async def test_a_closed_transport_is_not_healthy(connect: Connect) -> None:
     assert transport.healthy()
     await transport.close()
     assert not transport.healthy()
+
+
+async def test_a_mark_is_there_until_it_is_removed(connect: Connect) -> None:
+    first, second = await connect(), await connect()
+    assert not await first.marked("anabranch.mark.1")
+    await first.mark("anabranch.mark.1")
+    await second.mark("anabranch.mark.1")
+    assert await second.marked("anabranch.mark.1") and not await second.marked("anabranch.mark.2")
+    await first.unmark("anabranch.mark.1")
+    await second.unmark("anabranch.mark.1")
+    assert not await second.marked("anabranch.mark.1") and first.healthy() and second.healthy()
+
+
+async def test_the_depth_of_a_queue_is_what_nobody_holds_and_who_takes(connect: Connect) -> None:
+    transport = await connect()
+    assert await transport.depth(step_queue("A")) is None
+    await transport.publish([message(step_key("A"), b"%d" % i) for i in range(3)])
+    assert await transport.depth(step_queue("A")) == Depth(3, 0)
+    inbox = await transport.consume([step_queue("A")], 2)
+    held = await take(inbox, 2)
+    assert await transport.depth(step_queue("A")) == Depth(1, 1)
+    await inbox.ack(held)
+
+
+async def test_a_purge_removes_what_nobody_holds(connect: Connect) -> None:
+    transport = await connect()
+    await transport.publish([message(step_key("A"), b"%d" % i) for i in range(3)])
+    held = await take(await transport.consume([step_queue("A")], 1), 1)
+    assert await transport.purge(step_queue("A")) == 2
+    assert await transport.purge(step_queue("nobody")) == 0
+    assert len(held) == 1 and transport.healthy()

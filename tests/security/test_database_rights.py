@@ -110,7 +110,7 @@ VIEWS = ("runs", "branches", "steps", "messages", "stuck", "events", "alembic_ve
 SEEN = (*VIEWS, "run_rows", "branch_rows", "step_rows", "convergences", "user_requests", "checkpoints")
 ROWS = ("run_rows", "branch_rows", "step_rows", "convergences", "user_requests", "checkpoints", "timers", "snapshots")
 EXPECTED = {
-    "anabranch_writer": {**dict.fromkeys(SEEN, "SELECT"), **dict.fromkeys(ROWS, WRITTEN)},
+    "anabranch_writer": {**dict.fromkeys(SEEN, "SELECT"), **dict.fromkeys(ROWS, WRITTEN), "watch": "SELECT UPDATE"},
     "anabranch_reader": dict.fromkeys(SEEN, "SELECT"),
 }
 RIGHTS = """SELECT c.relname AS relation, array_agg(p ORDER BY place) AS rights

@@ -119,7 +119,7 @@ async def test_a_run_that_cannot_be_folded_is_left_and_the_others_go_on(
     assert await old.taken(PARKED_QUEUE) == []
     assert await old.store.live_runs() == [theirs]
     assert all(handler.newer == {theirs} for handler in old.handlers.values())
-    assert await recover(old.store, old.transport) == 0
+    assert (await recover(old.store, old.transport)).messages == 0
     assert await wake(old.store, old.transport, utcnow(), newer={theirs}) == 0
 
 

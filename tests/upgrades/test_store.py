@@ -67,7 +67,7 @@ async def test_its_snapshots_are_read_only_where_the_reducer_is_the_same(
     store, transport = PostgresStore(empty_database_url), Counting()
     for reducer, data in ((f"not {reducer_hash()}", lie), (reducer_hash(), b"{}"), (reducer_hash(), b"\0garbage")):
         await connection.execute("UPDATE anabranch.snapshots SET reducer = $1, data = $2", reducer, data)
-        assert await recover(store, transport) > 0  # type: ignore[arg-type] - all it does is publish
+        assert (await recover(store, transport)).messages > 0  # type: ignore[arg-type] - all it does is publish
         assert str(run_id) in transport.runs, "the run is taken for one that is over"
         transport.runs.clear()
     await connection.close()
@@ -100,7 +100,7 @@ async def test_every_run_comes_to_its_outcome(
     with house(empty_database_url, amqp_url, tmp_path, TEAM) as services:
         store, transport = PostgresStore(empty_database_url), RabbitTransport(amqp_url)
         await transport.connect()
-        assert await recover(store, transport) > 0
+        assert (await recover(store, transport)).messages > 0
         async with client(amqp_url) as asking, tables(empty_database_url) as reading:
             await _go_on(asking, reading, left)
             async with asyncio.timeout(60):

@@ -3,11 +3,17 @@
 A step is acked only after its result is confirmed. A lost connection does not end the steps in hand: they go
 on, their results are published over the next connection (`attach`, then `run` again), and when the broker
 offers such a step again meanwhile, to this worker, it joins the one in hand and is not run twice.
+
+A worker that dies takes what it has in hand with it, and the broker counts that for each of its steps. So that one
+which kills its workers does not take its neighbours along until all of them count as poison, a step that several
+workers were lost with is suspect: never two of them in one hand, and nothing new beside one. What a worker hands over
+while it lives (it leaves, or makes room) goes back as a copy, which no broker counts.
 """
 
 import asyncio
 import os
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +23,17 @@ from uuid import UUID
 
 import structlog
 
-from anabranch.agent_worker.steps import Outcome, completed, failed, read_step, result_message, seconds_left
+from anabranch.agent_worker.steps import (
+    LOST,
+    Outcome,
+    completed,
+    failed,
+    losses,
+    read_step,
+    result_message,
+    seconds_left,
+    uncounted,
+)
 from anabranch.agent_worker.stops import Stops
 from anabranch.agents.context import StepContext
 from anabranch.agents.failures import step_error
@@ -25,6 +41,7 @@ from anabranch.agents.invoke import Answer, invoke
 from anabranch.agents.registry import Agent, Registry
 from anabranch.runtime.handler import utcnow
 from anabranch.runtime.ids import uuid7
+from anabranch.runtime.outbox import again
 from anabranch.runtime.ports import Delivery, Inbox, Outgoing, Transport, Unavailable
 from anabranch.runtime.reading import Unreadable
 from anabranch.runtime.telemetry import PARKED, STEP_SECONDS, STEPS_RUN
@@ -32,6 +49,7 @@ from anabranch_contracts.addresses import STOP_SIGNAL, step_queue
 from anabranch_contracts.messages import StepError, StepRequested
 
 LONGEST_PAUSE = 1.0
+SUSPECT = 3  # a step that so many workers were lost with
 Key = tuple[UUID, str, int]
 log = structlog.get_logger(__name__)
 
@@ -81,7 +99,8 @@ class Worker:
         self._slots = asyncio.Semaphore(concurrency)
         self._jobs: dict[Key, Job] = {}
         self._inbox: Inbox | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
+        self._unhandled: deque[Delivery] = deque()
         self._stopped = Stops()
         self._defect: BaseException | None = None
         self._leaving: asyncio.Task[None] | None = None
@@ -95,29 +114,74 @@ class Worker:
         self.ready.clear()
         names = self._agents.names()
         await self._transport.declare_steps(names)
-        self._inbox = await self._transport.consume([step_queue(n) for n in names], self._concurrency)
-        self.ready.set()
-        if self._stopping:
-            await self._inbox.stop()
         listening = asyncio.create_task(self._listen(self._transport))
         try:
-            while deliveries := await self._inbox.take(self._concurrency):
-                for delivery in deliveries:
-                    await self._accept(delivery, self._inbox)
+            await self._serve([step_queue(n) for n in names], listening)
             await self._drain()
-        except asyncio.CancelledError:
-            await self._give_back(list(self._jobs.values()))
+        except asyncio.CancelledError:  # no time is left to hand anything over
+            await self._let_go(list(self._jobs.values()))
             raise
         finally:
             listening.cancel()
         if self._defect is not None:
             raise self._defect
 
+    async def _serve(self, queues: Sequence[str], listening: "asyncio.Task[None]") -> None:
+        """Take steps until `stop`; with one that is suspect in hand take no others, and after it one at first."""
+        prefetch = self._concurrency
+        self._unhandled.clear()  # what a connection that is gone had brought
+        while not self._stopping.is_set():
+            self._inbox = await self._transport.consume(queues, prefetch)
+            self.ready.set()
+            if self._stopping.is_set():
+                await self._inbox.untaken()
+            suspect = await self._take(self._inbox, cautious=prefetch == 1)
+            await self._clear_table(self._inbox, suspect)
+            prefetch = 1 if suspect is not None else self._concurrency
+            if suspect is not None:
+                await self._alone(suspect, listening)
+
+    async def _take(self, inbox: Inbox, cautious: bool) -> Job | None:
+        """Take steps, and return with one that is suspect; when `cautious`, after the first that is not, too."""
+        while deliveries := await inbox.take(self._concurrency):
+            self._unhandled.extend(deliveries)
+            while self._unhandled:
+                delivery = self._unhandled.popleft()
+                job = await self._accept(delivery, inbox)
+                if job is not None and self._suspect(delivery):
+                    return job
+            if cautious and self._concurrency > 1:
+                return None
+        return None
+
+    def _suspect(self, delivery: Delivery) -> bool:
+        return SUSPECT <= losses(delivery) < self._max_deliveries
+
+    async def _clear_table(self, inbox: Inbox, suspect: Job | None) -> None:
+        """Hand over what has come and has not begun: it must not be lost together with the suspect."""
+        waiting = [*self._unhandled, *await inbox.untaken()]
+        self._unhandled.clear()
+        for delivery in waiting:
+            await self._hand_over(inbox, delivery)
+        if suspect is not None:
+            await self._give_back([job for job in self._jobs.values() if job is not suspect and not job.started])
+
+    async def _alone(self, job: Job, listening: "asyncio.Task[None]") -> None:
+        """Wait until the suspect is done, `stop`, or the connection is gone."""
+        assert job.task is not None
+        log.warning("run with nothing new beside it: workers were lost with it", step_id=job.step.step_id)
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({job.task, stopping, listening}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if listening.done() and not job.task.done():
+            raise Unavailable("the connection is gone")
+
     async def stop(self) -> None:
         """Take no more steps; `run` ends when those in hand are done."""
-        self._stopping = True
+        self._stopping.set()
         if self._inbox is not None:
-            await self._inbox.stop()
+            for delivery in await self._inbox.untaken():
+                await self._hand_over(self._inbox, delivery)
 
     async def _listen(self, transport: Transport) -> None:
         """Stop what is wanted no longer; signals that are missed cost time, nothing else."""
@@ -128,20 +192,32 @@ class Worker:
                     if self._stopped.unwanted(job.step) and not job.unwanted.done():
                         job.unwanted.set_result(None)
 
-    async def _accept(self, delivery: Delivery, inbox: Inbox) -> None:
+    async def _accept(self, delivery: Delivery, inbox: Inbox) -> Job | None:
+        """Begin the step, or join it where it is in hand; None where that is not for now."""
         try:
             step = read_step(delivery)
         except Unreadable as why:
             await self._transport.park(delivery, f"unreadable step: {why}")
             PARKED.labels("agent-worker").inc()
             await inbox.ack([delivery])
-            return
+            return None
         key = (step.run_id, step.step_id, step.attempt)
+        if key not in self._jobs and uncounted(delivery):
+            await self._hand_over(inbox, delivery, more=1)
+            return None
         job = self._jobs.setdefault(key, Job(step))
         job.deliveries.append((inbox, delivery))
         if job.task is None:
             job.task = asyncio.create_task(self._work(key, job))
             job.task.add_done_callback(self._done)
+        return job
+
+    async def _hand_over(self, inbox: Inbox, delivery: Delivery, more: int = 0) -> None:
+        """Offer it to others by a copy: no broker counts that as a worker lost, and what was counted goes with it."""
+        copy = again(delivery, self._new_id(), **{LOST: losses(delivery) + more})
+        with suppress(Unavailable):  # then the broker offers it again by itself, and counts
+            await self._transport.publish([copy])
+            await inbox.ack([delivery])
 
     async def _work(self, key: Key, job: Job) -> None:
         async with self._slots:
@@ -177,8 +253,8 @@ class Worker:
 
     def _refusal(self, step: StepRequested, delivery: Delivery) -> Outcome | None:
         """Why the step is not even tried."""
-        if delivery.delivery_count >= self._max_deliveries:
-            lost = f"{delivery.delivery_count} workers were lost with this step"
+        if losses(delivery) >= self._max_deliveries:
+            lost = f"{losses(delivery)} workers were lost with this step"
             return failed(StepError(kind="poison", type="Poison", message=lost))
         if step.agent not in self._agents:
             return failed(StepError(kind="terminal", type="UnknownAgent", message=f"no agent {step.agent!r} here"))
@@ -216,13 +292,24 @@ class Worker:
         await self._give_back(list(self._jobs.values()))
 
     async def _give_back(self, jobs: Sequence[Job]) -> None:
+        self._forget(jobs)
+        for job in jobs:
+            await self._hand_over(*job.deliveries[0])
+            for inbox, delivery in job.deliveries[1:]:
+                with suppress(Unavailable):
+                    await inbox.ack([delivery])
+
+    async def _let_go(self, jobs: Sequence[Job]) -> None:
+        self._forget(jobs)
+        for job in jobs:
+            for inbox, delivery in job.deliveries:
+                await inbox.requeue([delivery])
+
+    def _forget(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             if job.task is not None:
                 job.task.cancel()
             self._jobs.pop((job.step.run_id, job.step.step_id, job.step.attempt), None)
-        for job in jobs:
-            for inbox, delivery in job.deliveries:
-                await inbox.requeue([delivery])
 
 
 async def _bounded(agent: Agent, job: Job, ctx: StepContext, now: datetime) -> Answer:

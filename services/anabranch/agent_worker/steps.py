@@ -17,6 +17,7 @@ from anabranch_contracts.messages import StepError, StepRequested, Usage
 
 JSON = Any
 ROOM_FOR_ENVELOPE = 64 * 1024
+LOST = "anabranch-lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,17 @@ def deadline_of(step: StepRequested) -> datetime | None:
         return None
     deadline = datetime.fromisoformat(step.deadline)
     return deadline if deadline.tzinfo is not None else deadline.replace(tzinfo=UTC)
+
+
+def losses(delivery: Delivery) -> int:
+    """Workers that were lost with it: as the broker counts, and as was counted before it was handed over."""
+    before = delivery.headers.get(LOST)
+    return delivery.delivery_count + (max(0, before) if isinstance(before, int) else 0)
+
+
+def uncounted(delivery: Delivery) -> bool:
+    """Whether it was lost with a worker and nobody counts that, as on a classic queue."""
+    return delivery.redelivered and not delivery.delivery_count
 
 
 def seconds_left(step: StepRequested, now: datetime) -> float | None:

@@ -1,8 +1,9 @@
-"""Wire the supervisor: its decider, its queue, and the clock that wakes it for due timers."""
+"""Wire the supervisor: its decider, its queue, the clock that wakes it for due timers, and the watch."""
 
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from anabranch.domain.deciders import Supervisor
@@ -12,15 +13,16 @@ from anabranch.runtime.handler import Handler, utcnow
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Store, Transport
 from anabranch.runtime.rabbitmq.parties import SUPERVISOR
-from anabranch.runtime.recovery import wake
+from anabranch.runtime.recovery import Alarms
 from anabranch.runtime.settings import Settings
+from anabranch.runtime.watch import EVERY_SECONDS, Watch
 from anabranch_contracts.addresses import SUPERVISOR_QUEUE
 
 TICK_SECONDS = 0.25
 
 
 class SupervisorActor(Actor):
-    """The deciding loop, and beside it the timers."""
+    """The deciding loop, and beside it the timers and, where there is one, the watch."""
 
     def __init__(
         self,
@@ -28,31 +30,34 @@ class SupervisorActor(Actor):
         transport: Transport,
         clock: Callable[[], datetime] = utcnow,
         new_id: Callable[[], UUID] = uuid7,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__(Handler(Supervisor(), store, transport, clock, new_id), transport, [SUPERVISOR_QUEUE])
-        self._store = store
-        self._timer_transport = transport
+        self._alarms = Alarms(store, transport, new_id)
+        self._watch = watch
         self._clock = clock
-        self._new_id = new_id
 
     async def run(self) -> None:
-        """Serve until `stop`; a failure of either loop ends both."""
+        """Serve until `stop`; a failure of one loop ends all."""
         async with asyncio.TaskGroup() as group:
-            timers = group.create_task(self._timers())
+            beside = [group.create_task(self._timers())]
+            if self._watch is not None:
+                beside.append(group.create_task(self._watch.run()))
             await super().run()
-            timers.cancel()
+            for task in beside:
+                task.cancel()
 
     async def _timers(self) -> None:
         while True:
-            await wake(self._store, self._timer_transport, self._clock(), self._new_id, self.handler.newer)
+            await self._alarms.ring(self._clock(), self.handler.newer)
             await asyncio.sleep(TICK_SECONDS)
 
 
-def actor(store: Store, transport: Transport) -> Actor:
-    """A supervisor over these ports, ready to run."""
-    return SupervisorActor(store, transport)
+def actor(store: Store, transport: Transport, every: float = EVERY_SECONDS) -> Actor:
+    """A supervisor over these ports, ready to run; it looks for what was lost `every` so many seconds."""
+    return SupervisorActor(store, transport, watch=Watch(store, transport, utcnow, uuid7, every))
 
 
 async def serve(settings: Settings) -> int:
     """Run as a process of its own until a signal; returns the exit code."""
-    return await deciding.serve("branch-supervisor", SUPERVISOR, actor, settings)
+    return await deciding.serve("branch-supervisor", SUPERVISOR, partial(actor, every=settings.sweep_seconds), settings)

@@ -32,7 +32,7 @@ COMMANDS = {
     "fork": ("anabranch.cli.controlling:fork", "Start a new run from another's past."),
     "inbox": ("anabranch.cli.people:inbox", "List the questions that wait for a person."),
     "respond": ("anabranch.cli.people:respond", "Answer a question."),
-    "recover": ("anabranch.cli.operating:recover", "Publish again what live runs still owe."),
+    "recover": ("anabranch.cli.recovering:recover", "Publish again what live runs still owe."),
     "erase": ("anabranch.cli.erasing:erase", "Erase what a run that is over was about."),
     "migrate": ("anabranch.cli.operating:migrate", "Bring the database to the schema of this release."),
     "doctor": ("anabranch.cli.doctor:doctor", "Check every dependency."),
@@ -53,7 +53,7 @@ GROUPS = {
     ),
     "parked": (
         "Messages set aside with a reason.",
-        {"list": "parked:list_parked", "replay": "parked:replay"},
+        {"list": "parked:list_parked", "show": "parked:show", "replay": "parked:replay", "drop": "parked:drop"},
     ),
 }
 

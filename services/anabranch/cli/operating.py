@@ -1,17 +1,14 @@
-"""Operate the store: migrate, recover, verify and rebuild projections."""
+"""Operate the store: migrate, verify and rebuild projections."""
 
 import asyncio
 from collections.abc import Sequence
 
 from anabranch.cli.database import database, database_url
 from anabranch.cli.output import as_json
-from anabranch.runtime import recovery
 from anabranch.runtime.postgres import migrate as migrations
 from anabranch.runtime.postgres import rebuild as projections
 from anabranch.runtime.postgres.schema import current
 from anabranch.runtime.postgres.store import PostgresStore
-from anabranch.runtime.rabbitmq.transport import RabbitTransport
-from anabranch.runtime.settings import load, required
 
 
 def migrate(*, phase: migrations.Phase = "pre", json: bool = False) -> None:
@@ -39,30 +36,6 @@ def migrate(*, phase: migrations.Phase = "pre", json: bool = False) -> None:
     print(f"the database is at {revision}")
     if left:
         print(f"  left for later: {', '.join(left)}; when every service is of this release: `migrate --phase post`")
-
-
-def recover(*, json: bool = False) -> None:
-    """Publish again everything that live runs still owe; use it after the broker lost its queues.
-
-    Parameters
-    ----------
-    json
-        print JSON
-    """
-    settings = load()
-    broker = required(settings.amqp_url, "ANABRANCH_AMQP_URL")
-
-    async def do() -> int:
-        async with database() as engine:
-            transport = RabbitTransport(broker, settings.queue_type)
-            try:
-                await transport.connect()
-                return await recovery.recover(PostgresStore(engine), transport)
-            finally:
-                await transport.close()
-
-    count = asyncio.run(do())
-    as_json({"published": count}) if json else print(f"{count} messages published again")
 
 
 def verify(*, json: bool = False) -> int:

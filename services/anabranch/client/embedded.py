@@ -19,13 +19,13 @@ from anabranch.branch_supervisor import app as supervisor
 from anabranch.client import mailbox
 from anabranch.client.session import Session
 from anabranch.router import app as router
+from anabranch.runtime.ids import uuid7
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
 from anabranch.runtime.ports import Transport
 from anabranch.runtime.postgres.embedded import EmbeddedError, EmbeddedPostgres
 from anabranch.runtime.postgres.engine import translated
 from anabranch.runtime.postgres.migrate import upgrade
 from anabranch.runtime.postgres.store import PostgresStore
-from anabranch.runtime.recovery import recover
 from anabranch.runtime.redacting import redacting
 from anabranch.runtime.redaction import Redaction
 from anabranch.runtime.settings import Settings
@@ -64,13 +64,13 @@ class Engine:
         self._stack.push_async_callback(store.close)
         await self._stack.enter_async_context(_alone(store))
         broker = MemoryBroker()
+        await store.looked(uuid7())  # so the watch misses its mark: this broker knows of nothing
         connect = partial(_connected, broker, self._settings.redaction)
         session = self._session = Session(await connect(), store.engine, connect)
         self._stack.push_async_callback(self._stop)
         self._start(router.actor(store, await connect()))
-        self._start(supervisor.actor(store, await connect()))
+        self._start(supervisor.actor(store, await connect(), self._settings.sweep_seconds))
         await self.employ()
-        await recover(store, await connect())
         await self._stack.enter_async_context(session)
         closing = asyncio.Event()
         taking = asyncio.create_task(mailbox.take(store.engine, session, closing))

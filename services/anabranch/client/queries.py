@@ -17,6 +17,7 @@ STEPS = "SELECT * FROM anabranch.steps WHERE run_id = $1 ORDER BY requested_at, 
 CONVERGENCES = "SELECT * FROM anabranch.convergences WHERE run_id = $1 ORDER BY opened_at, convergence_id"
 EVENTS = """SELECT position, run_id, version, type, schema_version, data, message_id, causation_id, actor,
 recorded_at FROM anabranch.events WHERE run_id = $1 AND version > $2::integer ORDER BY version"""
+AGENTS = "SELECT DISTINCT agent FROM anabranch.step_rows"
 STUCK = "SELECT * FROM anabranch.stuck LIMIT 100"
 WAITING = """SELECT agent, count(*)::integer AS steps, min(requested_at) AS since FROM anabranch.step_rows
 WHERE status = 'requested' GROUP BY agent ORDER BY agent"""

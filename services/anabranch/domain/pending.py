@@ -4,7 +4,7 @@ A message body is composed from the state at the moment it is published, so a st
 is not asked again.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -185,17 +185,39 @@ def duration(state: RunState) -> float | None:
     return span.total_seconds()
 
 
-def pending(state: RunState, now: datetime) -> Iterator[Owed]:
-    """Every message still to be answered: running steps, people, and a wake-up where the supervisor has work."""
+def pending(state: RunState, now: datetime, before: datetime | None = None) -> Iterator[Owed]:
+    """Every message still to be answered: running steps, people, and a wake-up where the supervisor has work.
+
+    `before` set = only those steps that were asked for before then.
+    """
     if state.terminal or state.version == 0:
         return
-    for branch in state.branches.values():
-        if branch.step is not None and branch.status == "running" and branch.step.status == "requested":
-            yield step_requested(state, branch, branch.step)
+    for branch, step in _asked_for(state):
+        if before is None or datetime.fromisoformat(step.requested_at) < before:
+            yield step_requested(state, branch, step)
     for request in state.requests.values():
         yield user_requested(state, request)
     if supervision.due(state, now):
-        yield Owed("run.recover", "RecoverRun", {"run_id": str(state.run_id)})
+        yield wake_up(state)
+
+
+def pending_steps(state: RunState, wanted: Container[tuple[str, int]]) -> Iterator[Owed]:
+    """Those of these steps (id, attempt) that are still to be answered."""
+    if not state.terminal:
+        for branch, step in _asked_for(state):
+            if (step.id, step.attempt) in wanted:
+                yield step_requested(state, branch, step)
+
+
+def wake_up(state: RunState) -> Owed:
+    """Have the supervisor look at the run."""
+    return Owed("run.recover", "RecoverRun", {"run_id": str(state.run_id)})
+
+
+def _asked_for(state: RunState) -> Iterator[tuple[Branch, Step]]:
+    for branch in state.branches.values():
+        if branch.step is not None and branch.status == "running" and branch.step.status == "requested":
+            yield branch, branch.step
 
 
 def smaller(owed: Owed, size: int, limit: int) -> Owed:

@@ -44,7 +44,7 @@ class Actor:
         """Offer it again a little later, to services of a newer release, by a copy that no delivery limit counts."""
         await asyncio.sleep(LEAVE_SECONDS)
         with suppress(Unavailable):
-            await self._transport.publish([again(one) for one in left])
+            await self._transport.publish([again(one.delivery, one.message_id) for one in left])
             await inbox.ack([one.delivery for one in left])
 
     async def stop(self) -> None:

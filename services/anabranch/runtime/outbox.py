@@ -92,16 +92,15 @@ def answer(delivery: Delivery, run_id: UUID | None, new_id: NewId, reason: str |
     )
 
 
-def again(one: Inbound) -> Outgoing:
-    """A copy of a message that is not handled here, under the identity it has."""
-    delivery = one.delivery
+def again(delivery: Delivery, message_id: UUID, **headers: int) -> Outgoing:
+    """A copy of a message that is not handled here, under this identity."""
     return Outgoing(
         delivery.routing_key,
         delivery.body,
-        one.message_id,
+        message_id,
         "",
         delivery.correlation_id,
-        carried(delivery.headers),
+        {**carried(delivery.headers), **headers},
         reply_to=delivery.reply_to,
     )
 

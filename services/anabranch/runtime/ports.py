@@ -14,10 +14,13 @@ from uuid import UUID
 from anabranch.domain.recorded import Recorded, Row
 
 __all__ = [
+    "Asked",
     "Conflict",
     "Delivery",
     "Denied",
+    "Depth",
     "Inbox",
+    "Lookout",
     "Outgoing",
     "Recorded",
     "Row",
@@ -26,6 +29,7 @@ __all__ = [
     "Stream",
     "Transport",
     "Unavailable",
+    "Undeliverable",
     "Unit",
 ]
 
@@ -42,6 +46,10 @@ class Denied(Unavailable):
     def __init__(self, message: str, mend: str) -> None:
         super().__init__(message)
         self.mend = mend
+
+
+class Undeliverable(Unavailable):
+    """A message that no queue is there for, or that its queue does not take; the connection is sound."""
 
 
 class Conflict(Exception):
@@ -68,6 +76,38 @@ class Stream:
     snapshot: Snapshot | None
     events: Sequence[Recorded]
     unknown: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A step that is asked for and not answered; `timeout` in seconds, None = it may take as long as it likes."""
+
+    run_id: UUID
+    step_id: str
+    attempt: int
+    requested_at: datetime
+    timeout: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lookout:
+    """Where the watch stands: `mark` is agreed with the broker, `identity` tells this database from others.
+
+    `age` = seconds since somebody looked, `moved` = whether anything was recorded that nobody has looked at.
+    """
+
+    identity: str
+    mark: UUID | None
+    age: float
+    moved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """Messages of a queue that nobody holds, and who takes from it."""
+
+    ready: int
+    consumers: int
 
 
 class Unit(Protocol):
@@ -105,12 +145,36 @@ class Store(Protocol):
         """The whole log in commit-safe order from an (xid, position) cursor; ends when it has caught up."""
         ...
 
-    async def live_runs(self) -> list[UUID]:
-        """Runs whose status is not terminal."""
+    async def live_runs(self, after: UUID | None = None, limit: int = 1000) -> list[UUID]:
+        """Runs whose status is not terminal, in id order, from the one that follows `after`."""
         ...
 
-    async def due_runs(self, now: datetime, limit: int = 1000) -> list[UUID]:
-        """Runs that have a timer due at `now`."""
+    async def due_runs(self, now: datetime, limit: int = 1000) -> dict[UUID, datetime]:
+        """Runs that have a timer due at `now`, with the moment of the first."""
+        ...
+
+    def watch(self) -> AbstractAsyncContextManager[bool]:
+        """Hold the watch; False while another process has it."""
+        ...
+
+    async def lookout(self) -> Lookout:
+        """Where the watch stands."""
+        ...
+
+    async def standing_runs(self) -> list[UUID]:
+        """Runs that work and of which nothing was recorded since the last look, though there was before it."""
+        ...
+
+    async def looked(self, mark: UUID) -> None:
+        """Note that somebody looked, and the mark now agreed with the broker."""
+        ...
+
+    async def asked_agents(self, before: datetime) -> list[str]:
+        """Agents of which a step was asked before then and is not answered."""
+        ...
+
+    async def asked_steps(self, agent: str, after: datetime, before: datetime, limit: int) -> list[Asked]:
+        """Steps of the agent that were asked in between (after excluded) and not answered, oldest first."""
         ...
 
     async def probe(self) -> None:
@@ -167,6 +231,10 @@ class Inbox(Protocol):
         """Offer them again at once."""
         ...
 
+    async def untaken(self) -> list[Delivery]:
+        """Stop taking, and hand out what has come and was not taken."""
+        ...
+
     async def stop(self) -> None:
         """Stop taking; unacked deliveries may still be acked until the transport closes."""
         ...
@@ -196,6 +264,24 @@ class Transport(Protocol):
     async def park(self, delivery: Delivery, reason: str) -> None:
         """Set a message aside in the parked queue with header `reason` (and `routing-key`); does not ack."""
         ...
+
+    async def depth(self, queue: str) -> Depth | None:
+        """How a queue stands; None where there is none."""
+        ...
+
+    async def purge(self, queue: str) -> int:
+        """Remove what nobody holds; how many."""
+        ...
+
+    async def marked(self, mark: str) -> bool:
+        """Whether the broker knows the mark: one that was wiped, or set up from a copy, does not."""
+        ...
+
+    async def mark(self, mark: str) -> None:
+        """Have the broker know the mark as long as it knows its queues."""
+        ...
+
+    async def unmark(self, mark: str) -> None: ...
 
     async def publish_signal(self, routing_key: str, body: bytes) -> None:
         """Tell whoever listens now; kept for nobody, and never fails."""

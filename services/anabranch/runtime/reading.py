@@ -57,7 +57,7 @@ def read(delivery: Delivery) -> Inbound:
     if delivery.reply_to and not answerable(delivery.reply_to):
         raise Unreadable(f"reply_to {delivery.reply_to[:100]!r} is a queue of the services; name one of your own")
     body = _decode(delivery.body)
-    identity = _identity(delivery)
+    identity = identity_of(delivery)
     key = delivery.routing_key
     message: Input
     if key == "run.requested":
@@ -114,7 +114,7 @@ def _validated(model: type[BaseModel], body: Any) -> Any:
         raise Unreadable(reasons) from None
 
 
-def _identity(delivery: Delivery) -> UUID:
+def identity_of(delivery: Delivery) -> UUID:
     """The message id, if need be derived from what the sender gave, so that a redelivery has the same.
 
     Pause and resume undo each other: said again without an id, they are meant again.
@@ -133,7 +133,7 @@ def _request(delivery: Delivery, body: Any) -> Request:
     if not isinstance(body, dict):
         raise Unreadable("the body of run.requested must be a JSON object")
     named = body.get("run_id")
-    run_id = _uuid(named) if named is not None else _identity(delivery) if delivery.message_id else uuid7()
+    run_id = _uuid(named) if named is not None else identity_of(delivery) if delivery.message_id else uuid7()
     if run_id is None:
         raise Unreadable(f"run_id: {str(named)[:100]!r} is not a UUID")
     return Request(run_id, body, delivery.reply_to, delivery.correlation_id)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from anabranch.runtime.ports import Delivery, Inbox, Outgoing, Transport
+from anabranch.runtime.ports import Delivery, Depth, Inbox, Outgoing, Transport
 from anabranch.runtime.redaction import Redaction
 
 
@@ -31,6 +31,9 @@ class RedactingInbox:
 
     async def requeue(self, deliveries: Sequence[Delivery]) -> None:
         await self._inbox.requeue(deliveries)
+
+    async def untaken(self) -> list[Delivery]:
+        return await self._inbox.untaken()
 
     async def stop(self) -> None:
         await self._inbox.stop()
@@ -61,6 +64,21 @@ class RedactingTransport:
 
     async def park(self, delivery: Delivery, reason: str) -> None:
         await self._transport.park(delivery, self._redaction.text(reason))
+
+    async def depth(self, queue: str) -> Depth | None:
+        return await self._transport.depth(queue)
+
+    async def purge(self, queue: str) -> int:
+        return await self._transport.purge(queue)
+
+    async def marked(self, mark: str) -> bool:
+        return await self._transport.marked(mark)
+
+    async def mark(self, mark: str) -> None:
+        await self._transport.mark(mark)
+
+    async def unmark(self, mark: str) -> None:
+        await self._transport.unmark(mark)
 
     async def publish_signal(self, routing_key: str, body: bytes) -> None:
         await self._transport.publish_signal(routing_key, self._redaction.body(body))

@@ -24,6 +24,7 @@ FORMS = {
     "log_format": "console or json",
     "metrics_port": "a port, 0 to 65535",
     "redact_keys": "comma-separated names, none of which messages themselves are made of, as in api_key,password",
+    "sweep_seconds": "seconds, more than 0",
 }
 SECRET = ("amqp_url", "database_url")
 
@@ -52,6 +53,7 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
     redact_keys: str = ""
+    sweep_seconds: float = Field(default=30.0, gt=0, le=86_400)
 
     @field_validator("queue_type", "log_level", "log_format", mode="before")
     @classmethod

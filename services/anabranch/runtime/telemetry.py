@@ -23,6 +23,7 @@ PUBLISH_SECONDS = Histogram(
 CONFLICTS = Counter("anabranch_conflicts", "Batches decided again because another writer was first", ["service"])
 PARKED = Counter("anabranch_parked", "Messages parked", ["service"])
 LEFT = Counter("anabranch_left", "Messages left to services of a newer release", ["service"])
+OFFERED_AGAIN = Counter("anabranch_offered_again", "Messages that were lost and published again", ["lost"])
 STEPS_RUN = Counter("anabranch_steps_run", "Steps run by this worker", ["agent", "outcome"])
 STEP_SECONDS = Histogram("anabranch_step_seconds", "Seconds an agent took", ["agent"], buckets=STEP_LENGTHS)
 

@@ -114,7 +114,7 @@ async def test_headers_that_fill_a_frame_are_parked_without_them(amqp_url: str) 
     headers = {"traceparent": "x" * 130_000, "small": "kept", "table": {"a": 1}}
     await transport.park(Delivery("run.cancel", b"{}", str(uuid4()), headers=headers), "reason " * 1000)
     (parked,) = await (await transport.consume([PARKED_QUEUE], 1)).take(1)
-    assert parked.headers.keys() == {"small", "reason", "routing-key"} and transport.healthy()
+    assert parked.headers.keys() == {"small", "reason", "routing-key", "parked-at"} and transport.healthy()
     await transport.close()
 
 

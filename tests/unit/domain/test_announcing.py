@@ -1,11 +1,12 @@
 """What is said because of an event, and what a state still owes: each message as other languages read it."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from anabranch.domain.deciders import Router, Supervisor
-from anabranch.domain.pending import Owed, announcements, duration, pending, smaller, stopped
+from anabranch.domain.pending import Owed, announcements, duration, pending, pending_steps, smaller, stopped
 from anabranch_contracts import messages as m
 from anabranch_contracts.reply_builders import ask_user, final_response, invoke_agent, parallel_invoke
 from tests.unit.domain.runs import RUN, Run
@@ -247,3 +248,24 @@ def test_what_no_broker_would_carry_is_said_in_short() -> None:
     owed = finished(Run({"nodes": ["A"]}))
     short = smaller(owed, 2000, 1000)
     assert short.body == {**owed.body, "result": None, "result_bytes": 2000} and short.replies == owed.replies
+
+
+def test_steps_that_are_asked_for_again_are_those_that_were_lost() -> None:
+    run = Run({"nodes": ["A", "B"], "edges": [], "entry": ["A", "B"]})
+    first, second = sorted(run.asked)
+
+    def offered(*wanted: tuple[str, int]) -> list[str]:
+        return [owed.body["step_id"] for owed in pending_steps(run.state, wanted)]
+
+    assert offered((first, 1)) == [first] and offered((second, 1), (first, 1)) == [first, second]
+    assert offered((first, 2), ("b7#1", 1)) == [], "another attempt, another step"
+    run.reply("A", {"next_action": "final_response", "final_response": 1})
+    assert offered((first, 1), (second, 1)) == [second]
+    run.reply("B", {"next_action": "final_response", "final_response": 1})
+    assert offered((first, 1), (second, 1)) == [] and run.state.terminal
+
+
+def test_what_was_asked_for_since_is_not_owed_from_before() -> None:
+    run = Run({"nodes": ["A"], "edges": []})
+    assert [o.type for o in pending(run.state, run.now, before=run.now + timedelta(seconds=1))] == ["StepRequested"]
+    assert not list(pending(run.state, run.now, before=run.now))

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from anabranch.runtime.ports import Conflict, Recorded, Row, Snapshot, Stream
+from anabranch.runtime.ports import Asked, Conflict, Lookout, Recorded, Row, Snapshot, Stream
 
 KEYS: dict[str, tuple[str, ...]] = {
     "run_rows": ("run_id",),
@@ -31,6 +31,10 @@ class MemoryStore:
         default_factory=lambda: {name: {} for name in KEYS}
     )
     snapshots: dict[UUID, Snapshot] = field(default_factory=dict)
+    watched: bool = False
+    known: UUID | None = None
+    looked_to: int = 0
+    horizon: int = 0
 
     @staticmethod
     def key(table: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -50,14 +54,51 @@ class MemoryStore:
         for start in range(after[1], len(self.log), batch):
             yield self.log[start : start + batch]
 
-    async def live_runs(self) -> list[UUID]:
+    async def live_runs(self, after: UUID | None = None, limit: int = 1000) -> list[UUID]:
         rows = self.tables["run_rows"].values()
-        return sorted(row["run_id"] for row in rows if row["status"] not in TERMINAL)
+        live = sorted(row["run_id"] for row in rows if row["status"] not in TERMINAL)
+        return [run_id for run_id in live if after is None or run_id > after][:limit]
 
-    async def due_runs(self, now: datetime, limit: int = 1000) -> list[UUID]:
+    async def due_runs(self, now: datetime, limit: int = 1000) -> dict[UUID, datetime]:
         rows = self.tables["timers"].values()
-        due = {row["run_id"] for row in rows if row["due_at"] is not None and row["due_at"] <= now}
-        return sorted(due)[:limit]
+        due = sorted((row["due_at"], row["run_id"]) for row in rows if row["due_at"] is not None)
+        return {run_id: at for at, run_id in reversed(due[:limit]) if at <= now}
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[bool]:
+        """Hold the watch; False while somebody else has it."""
+        free, self.watched = not self.watched, True
+        try:
+            yield free
+        finally:
+            self.watched = not free
+
+    async def lookout(self) -> Lookout:
+        return Lookout("memory", self.known, float("inf"), len(self.log) > self.looked_to)
+
+    async def standing_runs(self) -> list[UUID]:
+        rows = self.tables["run_rows"]
+        seen = {r.run_id for r in self.log[self.looked_to : self.horizon] if r.version == rows[r.run_id,]["version"]}
+        return sorted(run_id for run_id in seen if rows[run_id,]["status"] in ("pending", "running"))
+
+    async def looked(self, mark: UUID) -> None:
+        self.looked_to, self.horizon, self.known = self.horizon, len(self.log), mark
+
+    async def asked_agents(self, before: datetime) -> list[str]:
+        return sorted({row["agent"] for row in self._asked() if row["requested_at"] < before})
+
+    async def asked_steps(self, agent: str, after: datetime, before: datetime, limit: int) -> list[Asked]:
+        found = [r for r in self._asked() if r["agent"] == agent and after < r["requested_at"] < before]
+        found.sort(key=lambda row: (row["requested_at"], row["run_id"], row["step_id"]))
+        return [self._as_asked(row) for row in found[:limit]]
+
+    def _asked(self) -> list[Mapping[str, Any]]:
+        return [row for row in self.tables["step_rows"].values() if row["status"] == "requested"]
+
+    def _as_asked(self, row: Mapping[str, Any]) -> Asked:
+        first: Any = self.streams[row["run_id"]][0].event
+        timeout = first.config["step_timeout"]
+        return Asked(row["run_id"], row["step_id"], row["attempt"], row["requested_at"], timeout)
 
     async def probe(self) -> None:
         """It is always there."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
+from anabranch.runtime.ports import Delivery, Depth, Outgoing, Unavailable
 from anabranch_contracts.addresses import (
     PARKED_QUEUE,
     ROUTER_KEYS,
@@ -50,6 +50,7 @@ class MemoryBroker:
     bindings: dict[str, list[str]] = field(default_factory=dict)
     signals: dict[int, tuple[str, asyncio.Queue[tuple[str, bytes]]]] = field(default_factory=dict)
     numbers: "count[int]" = field(default_factory=count)
+    marks: set[str] = field(default_factory=set)
 
     def queue(self, name: str, keys: Sequence[str] = ()) -> Queue:
         """Declare a queue and bind it."""
@@ -135,6 +136,10 @@ class MemoryInbox:
             if entry is not None:
                 entry[0].put_back(delivery)
 
+    async def untaken(self) -> list[Delivery]:
+        await self.stop()
+        return []
+
     async def stop(self) -> None:
         self._stopped = True
         self._changed.set()
@@ -192,6 +197,25 @@ class MemoryTransport:
     async def park(self, delivery: Delivery, reason: str) -> None:
         headers = {**delivery.headers, "reason": reason, "routing-key": delivery.routing_key}
         self._broker.queues[PARKED_QUEUE].put(replace(delivery, headers=headers, tag=None))
+
+    async def depth(self, queue: str) -> Depth | None:
+        found = self._broker.queues.get(queue)
+        return Depth(len(found.ready), len(found.watchers)) if found is not None else None
+
+    async def purge(self, queue: str) -> int:
+        found = self._broker.queues.get(queue, Queue())
+        count = len(found.ready)
+        found.ready.clear()
+        return count
+
+    async def marked(self, mark: str) -> bool:
+        return mark in self._broker.marks
+
+    async def mark(self, mark: str) -> None:
+        self._broker.marks.add(mark)
+
+    async def unmark(self, mark: str) -> None:
+        self._broker.marks.discard(mark)
 
     async def publish_signal(self, routing_key: str, body: bytes) -> None:
         """Tell whoever listens now; kept for nobody."""

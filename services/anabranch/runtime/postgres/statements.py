@@ -47,12 +47,13 @@ PROBE = (
     "FROM (SELECT count(*) FROM (SELECT FROM anabranch.run_rows LIMIT 1) AS readable) AS answered"
 )
 LIVE_RUNS = (
-    "SELECT run_id FROM anabranch.run_rows "
-    "WHERE status NOT IN ('completed', 'failed', 'cancelled', 'rejected') ORDER BY run_id"
+    "SELECT run_id FROM anabranch.run_rows WHERE status NOT IN ('completed', 'failed', 'cancelled', 'rejected') "
+    "AND ($1::uuid IS NULL OR run_id > $1) ORDER BY run_id LIMIT $2::integer"
 )
 DUE_RUNS = (
-    "SELECT DISTINCT run_id FROM "
-    "(SELECT run_id FROM anabranch.timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2::integer) AS due"
+    "SELECT run_id, min(due_at) AS due_at FROM "
+    "(SELECT run_id, due_at FROM anabranch.timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2::integer) AS due "
+    "GROUP BY run_id"
 )
 
 KEYS: dict[str, tuple[str, ...]] = {

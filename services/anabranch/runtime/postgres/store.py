@@ -14,8 +14,9 @@ from uuid import UUID
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from anabranch.runtime.ports import Recorded, Row, Snapshot, Stream, Unavailable
+from anabranch.runtime.ports import Asked, Lookout, Recorded, Row, Snapshot, Stream, Unavailable
 from anabranch.runtime.postgres import statements as sql
+from anabranch.runtime.postgres import watch
 from anabranch.runtime.postgres.engine import create_engine, translated
 from anabranch.runtime.postgres.schema import require
 from anabranch_contracts.catalog import UnknownEvent, decode
@@ -61,15 +62,41 @@ class PostgresStore:
             yield [recorded(row) for row in rows]
             cursor = (int(rows[-1].xid), rows[-1].position)
 
-    async def live_runs(self) -> list[UUID]:
-        return await self._ids(sql.LIVE_RUNS, ())
+    async def live_runs(self, after: UUID | None = None, limit: int = 1000) -> list[UUID]:
+        return [row.run_id for row in await self._rows(sql.LIVE_RUNS, (after, limit))]
 
-    async def due_runs(self, now: datetime, limit: int = 1000) -> list[UUID]:
-        return await self._ids(sql.DUE_RUNS, (now, limit))
+    async def due_runs(self, now: datetime, limit: int = 1000) -> dict[UUID, datetime]:
+        return {row.run_id: row.due_at for row in await self._rows(sql.DUE_RUNS, (now, limit))}
 
-    async def _ids(self, statement: str, parameters: tuple[Any, ...]) -> list[UUID]:
+    async def _rows(self, statement: str, parameters: tuple[Any, ...]) -> list[Any]:
         async with translated(), self.engine.connect() as connection:
-            return [row.run_id for row in await connection.exec_driver_sql(statement, parameters)]
+            return list(await connection.exec_driver_sql(statement, parameters))
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[bool]:
+        """Hold the watch; False while another process has it."""
+        async with translated(), watch.hold(self.engine) as held:
+            yield held
+
+    async def lookout(self) -> Lookout:
+        async with translated():
+            return await watch.lookout(self.engine)
+
+    async def standing_runs(self) -> list[UUID]:
+        async with translated():
+            return await watch.standing(self.engine)
+
+    async def looked(self, mark: UUID) -> None:
+        async with translated():
+            await watch.looked(self.engine, mark)
+
+    async def asked_agents(self, before: datetime) -> list[str]:
+        async with translated():
+            return await watch.asked_agents(self.engine, before)
+
+    async def asked_steps(self, agent: str, after: datetime, before: datetime, limit: int) -> list[Asked]:
+        async with translated():
+            return await watch.asked_steps(self.engine, agent, after, before, limit)
 
     async def probe(self) -> None:
         async with translated(), self.engine.connect() as connection:

@@ -11,8 +11,9 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
-from anabranch.runtime.ports import Unavailable
+from anabranch.runtime.ports import Depth, Unavailable
 
+MARKS = "fanout"
 MISSING = "is not there and this user may not make it: start the router, or import ops/rabbitmq/definitions.json"
 
 
@@ -51,6 +52,38 @@ class Errands:
     async def bind(self, queue: str, exchange: str, key: str) -> None:
         """Have the exchange's messages with that key come to the queue too."""
         await (await self._open()).queue_bind(queue, exchange, key)
+
+    async def depth(self, queue: str) -> Depth | None:
+        """How a queue stands; None where there is none."""
+        try:
+            found = await (await self._open()).queue_declare(queue, passive=True)
+        except ChannelNotFoundEntity:
+            return None
+        return Depth(found.message_count or 0, found.consumer_count or 0)
+
+    async def purge(self, queue: str) -> int:
+        """Remove what nobody holds; how many."""
+        try:
+            return (await (await self._open()).queue_purge(queue)).message_count or 0
+        except ChannelNotFoundEntity:
+            return 0
+
+    async def marked(self, mark: str) -> bool:
+        """Whether a mark is there."""
+        try:
+            await (await self._open()).exchange_declare(exchange=mark, exchange_type=MARKS, passive=True)
+        except ChannelNotFoundEntity:
+            return False
+        return True
+
+    async def mark(self, mark: str) -> None:
+        """Leave a mark: an exchange that nobody binds to, durable like the queues, and without a node of its own."""
+        with _allowed(f"exchange {mark}"):
+            await (await self._open()).exchange_declare(exchange=mark, exchange_type=MARKS, durable=True)
+
+    async def unmark(self, mark: str) -> None:
+        """Remove a mark, if it is there."""
+        await (await self._open()).exchange_delete(exchange=mark)
 
 
 @contextmanager

@@ -72,18 +72,25 @@ class RabbitInbox:
 
     async def stop(self) -> None:
         """Cancel the consumers and give back what nobody took."""
-        if self._stopped:
-            return
-        self._stopped = True
-        self._arrived.set()
+        await self.requeue(await self.untaken())
+
+    async def untaken(self) -> list[Delivery]:
+        """Cancel the consumers; what had come and nobody took."""
+        if not self._stopped:
+            self._stopped = True
+            self._arrived.set()
+            await self._leave()
+        left = list(self._waiting)
+        self._waiting.clear()
+        return left
+
+    async def _leave(self) -> None:
         if self.failed:
             return
         with suppress(*GONE, asyncio.TimeoutError):
             async with asyncio.timeout(LEAVE_SECONDS):
                 for tag in self._tags:
                     await self._channel.basic_cancel(tag)
-        await self.requeue(list(self._waiting))
-        self._waiting.clear()
 
 
 def _delivery(message: DeliveredMessage) -> Delivery:

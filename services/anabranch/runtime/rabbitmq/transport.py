@@ -8,6 +8,7 @@ service connects anew. So there are no zombies, and no delivery of an old connec
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from aiormq.abc import AbstractChannel as RawChannel
 from aiormq.exceptions import ChannelAccessRefused, DeliveryError, PublishError
 
 from anabranch.runtime.ids import uuid7
-from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
+from anabranch.runtime.ports import Delivery, Depth, Outgoing, Unavailable, Undeliverable
 from anabranch.runtime.rabbitmq.dead_queues import bury
 from anabranch.runtime.rabbitmq.errands import Errands
 from anabranch.runtime.rabbitmq.inbox import RabbitInbox
@@ -183,7 +184,7 @@ class RabbitTransport:
                 with suppress(PublishError):
                     await self._guarded(self._send(message, message_id=str(uuid7())))
                     continue
-            raise Unavailable(f"RabbitMQ: no queue is bound for {message.routing_key}; restart the services")
+            raise Undeliverable(f"RabbitMQ: no queue is bound for {message.routing_key}; restart the services")
 
     async def _publish_one(self, message: Outgoing) -> None:
         """One at a time of each id: the client tells confirms apart by it, and would give one the other's."""
@@ -228,6 +229,8 @@ class RabbitTransport:
                 raise
             self._lost()
             raise Unavailable("RabbitMQ: a publish was cut off, its outcome is unknown") from None
+        except DeliveryError as refusal:
+            raise Undeliverable(f"RabbitMQ: a queue refuses what is published to it: {refusal}") from refusal
         except BROKEN as error:
             self._lost()
             raise unavailable("did not take a message", error, self._party) from error
@@ -254,6 +257,7 @@ class RabbitTransport:
 
     async def park(self, delivery: Delivery, reason: str) -> None:
         headers = {**_small(delivery.headers), "reason": reason[:4000], "routing-key": delivery.routing_key}
+        headers["parked-at"] = datetime.now(UTC).isoformat(timespec="seconds")
         properties = spec.Basic.Properties(
             content_type="application/json",
             delivery_mode=PERSISTENT,
@@ -276,6 +280,26 @@ class RabbitTransport:
                 body, exchange=EXCHANGE, routing_key=key, properties=properties, mandatory=True, timeout=seconds
             )
         )
+
+    async def depth(self, queue: str) -> Depth | None:
+        with reaching("does not answer", self._party):
+            return await self._errand().depth(queue)
+
+    async def purge(self, queue: str) -> int:
+        with reaching("does not answer", self._party):
+            return await self._errand().purge(queue)
+
+    async def marked(self, mark: str) -> bool:
+        with reaching("does not answer", self._party):
+            return await self._errand().marked(mark)
+
+    async def mark(self, mark: str) -> None:
+        with reaching("does not answer", self._party):
+            await self._errand().mark(mark)
+
+    async def unmark(self, mark: str) -> None:
+        with reaching("does not answer", self._party):
+            await self._errand().unmark(mark)
 
     async def publish_signal(self, routing_key: str, body: bytes) -> None:
         """Tell whoever listens now; kept for nobody."""

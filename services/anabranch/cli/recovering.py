@@ -1,0 +1,92 @@
+"""Publish again what is owed: after the broker was lost, for one run, or after the database was put back."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from anabranch.cli.database import database, find
+from anabranch.cli.output import as_json
+from anabranch.client import queries
+from anabranch.runtime import recovery
+from anabranch.runtime.postgres.store import PostgresStore
+from anabranch.runtime.rabbitmq.transport import RabbitTransport
+from anabranch.runtime.recovery import Report
+from anabranch.runtime.restoring import Cleared, clear
+from anabranch.runtime.settings import load, required
+from anabranch.runtime.telemetry import configure_logging
+
+Told = Callable[[Report], None]
+
+
+def recover(*, run: str | None = None, after_restore: bool = False, json: bool = False) -> int:
+    """Publish again everything that live runs still owe. Safe at any time, and to repeat.
+
+    Supervisors do this by themselves when the broker was wiped or the database restored; this is for whoever does
+    not want to wait. Steps that a worker has in hand are offered once more. Exit code 1 when runs were left out.
+
+    Parameters
+    ----------
+    run
+        only this run (the beginning of its id, or `last`)
+    after_restore
+        the database was put back to an earlier point: first set aside, as parked messages, the results of steps that
+        are still in queues; requests, commands and answers stay. Stop all services before
+    json
+        print JSON
+    """
+    report, cleared = asyncio.run(_recover(run, after_restore, json))
+    if json:
+        as_json(_facts(report, cleared))
+    else:
+        _say(report, cleared)
+    return 1 if report.skipped else 0
+
+
+async def _recover(run: str | None, after_restore: bool, json: bool) -> tuple[Report, Cleared | None]:
+    settings = load()
+    configure_logging(
+        "critical", settings.log_format, settings.redaction
+    )  # what is left out, or set aside, is in what we print
+    transport = RabbitTransport(required(settings.amqp_url, "ANABRANCH_AMQP_URL"), settings.queue_type)
+    async with database() as engine:
+        only = None if run is None else [await find(engine, run)]
+        try:
+            await transport.connect()
+            cleared = None
+            if after_restore:
+                agents = await queries.rows(engine, queries.AGENTS)
+                cleared = await clear(transport, [row["agent"] for row in agents])
+            with _progress(json) as told:
+                return await recovery.recover(PostgresStore(engine), transport, only=only, told=told), cleared
+        finally:
+            await transport.close()
+
+
+@contextmanager
+def _progress(json: bool) -> Iterator[Told]:
+    """Shown on a terminal, for people."""
+    if json or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("reading the log") as status:
+        yield lambda report: status.update(f"{report.runs} runs, {report.messages} messages")
+
+
+def _facts(report: Report, cleared: Cleared | None) -> dict[str, Any]:
+    left_out = {str(run_id): why for run_id, why in report.skipped.items()}
+    facts: dict[str, Any] = {"published": report.messages, "runs": report.runs, "left_out": left_out}
+    if cleared is not None:
+        facts |= {"kept": cleared.kept, "parked": cleared.parked, "dropped": cleared.dropped}
+    return facts
+
+
+def _say(report: Report, cleared: Cleared | None) -> None:
+    if cleared is not None:
+        print(f"{cleared.parked} results parked, {cleared.kept} requests and commands kept, {cleared.dropped} dropped")
+    print(f"{report.messages} messages of {report.runs} runs published again")
+    for run_id, why in report.skipped.items():
+        print(f"left out: {run_id}: {why}", file=sys.stderr)

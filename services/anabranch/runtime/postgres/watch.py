@@ -1,0 +1,107 @@
+"""What the watch over log and broker asks the database: where it stands, what stands still, what is asked for.
+
+The watch follows the log at a distance of one look. A look takes the oldest transaction in progress as its horizon;
+the next one considers what was committed below that and has been the last word on its run ever since: each run once
+for each time it comes to rest, whatever the number of those that rest already.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from anabranch.runtime.ports import Asked, Lookout
+
+HOLD = "SELECT pg_try_advisory_xact_lock(hashtext('anabranch watch'))"
+TABLES = "(SELECT oid FROM pg_database WHERE datname = current_database()), 'anabranch.events'::regclass::oid"
+IDENTITY = (
+    "SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()), "
+    f"substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), {TABLES})"
+)
+LESS = f"SELECT concat_ws('/', {TABLES})"
+LOOKOUT = (
+    "SELECT w.mark, extract(epoch FROM clock_timestamp() - w.looked_at)::double precision AS age, "
+    "EXISTS (SELECT 1 FROM anabranch.events e WHERE e.xid >= w.looked_to) AS moved FROM anabranch.watch w"
+)
+STANDING = (
+    "SELECT DISTINCT e.run_id FROM anabranch.watch w "
+    "JOIN anabranch.events e ON e.xid >= w.looked_to AND e.xid < w.horizon "
+    "JOIN anabranch.run_rows r ON r.run_id = e.run_id AND r.version = e.version "
+    "WHERE r.status IN ('pending', 'running') ORDER BY e.run_id"
+)
+LOOKED = (
+    "UPDATE anabranch.watch SET mark = $1, looked_to = horizon, "
+    "horizon = pg_snapshot_xmin(pg_current_snapshot()), looked_at = clock_timestamp()"
+)
+ASKED_AGENTS = """
+WITH RECURSIVE a AS (
+    SELECT min(agent) AS agent FROM anabranch.step_rows WHERE status = 'requested'
+    UNION ALL
+    SELECT (SELECT min(s.agent) FROM anabranch.step_rows s WHERE s.status = 'requested' AND s.agent > a.agent)
+    FROM a WHERE a.agent IS NOT NULL
+)
+SELECT a.agent FROM a WHERE a.agent IS NOT NULL AND EXISTS (
+    SELECT 1 FROM anabranch.step_rows s WHERE s.status = 'requested' AND s.agent = a.agent AND s.requested_at < $1
+)
+"""
+ASKED_STEPS = (
+    "SELECT s.run_id, s.step_id, s.attempt, s.requested_at, "
+    "(e.data->'config'->>'step_timeout')::double precision AS timeout "
+    "FROM (SELECT * FROM anabranch.step_rows WHERE status = 'requested' AND agent = $1 AND requested_at > $2 "
+    "AND requested_at < $3 ORDER BY requested_at FETCH FIRST ($4::integer) ROWS WITH TIES) AS s "
+    "JOIN anabranch.events e ON e.run_id = s.run_id AND e.version = 1 ORDER BY s.requested_at"
+)
+
+
+@asynccontextmanager
+async def hold(engine: AsyncEngine) -> AsyncIterator[bool]:
+    """The lock of the watch, as long as this transaction is open; it has no snapshot and holds nobody up."""
+    async with engine.begin() as connection:
+        yield bool((await connection.exec_driver_sql(HOLD)).scalar())
+
+
+async def lookout(engine: AsyncEngine) -> Lookout:
+    """Where the watch stands."""
+    async with engine.connect() as connection:
+        row = (await connection.exec_driver_sql(LOOKOUT)).one()
+        return Lookout(await _identity(connection), row.mark, row.age, row.moved)
+
+
+async def _identity(connection: AsyncConnection) -> str:
+    """Another one after a promotion, a restore to a point in time, or a restore of a dump."""
+    try:
+        async with connection.begin_nested():
+            return str((await connection.exec_driver_sql(IDENTITY)).scalar())
+    except ProgrammingError:  # whoever runs the server may keep its control data to himself
+        return str((await connection.exec_driver_sql(LESS)).scalar())
+
+
+async def looked(engine: AsyncEngine, mark: UUID) -> None:
+    """Note that somebody looked."""
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(LOOKED, (mark,))
+
+
+async def standing(engine: AsyncEngine) -> list[UUID]:
+    """Runs that work, and have stood still since the last look."""
+    return [row.run_id for row in await _rows(engine, STANDING)]
+
+
+async def asked_agents(engine: AsyncEngine, before: datetime) -> list[str]:
+    """Whose steps are asked for, since before then."""
+    return [row.agent for row in await _rows(engine, ASKED_AGENTS, before)]
+
+
+async def asked_steps(engine: AsyncEngine, *wanted: Any) -> list[Asked]:
+    """A page of an agent's steps by the time they were asked; those of one moment are on one page."""
+    rows = await _rows(engine, ASKED_STEPS, *wanted)
+    return [Asked(row.run_id, row.step_id, row.attempt, row.requested_at, row.timeout) for row in rows]
+
+
+async def _rows(engine: AsyncEngine, statement: str, *parameters: Any) -> list[Any]:
+    async with engine.connect() as connection:
+        return list(await connection.exec_driver_sql(statement, parameters))

@@ -1,0 +1,167 @@
+"""The watch: whatever was lost on the way is noticed and offered again, by itself.
+
+    the broker does not know our mark       it was wiped, or the database was put back: recover everything
+    a run came to rest with work to do      a message to the supervisor was lost: wake it
+    a step is in nobody's hand              a message to a worker was lost: offer it again
+
+Broker and database share a mark, a name that changes while the log grows. A broker that was wiped or set up from a
+copy has none or an old one, a database that was put back to an earlier point has an old one, one that was promoted
+or restored elsewhere has another identity: in each case they disagree, and everything that is owed is published.
+
+One process at a time looks: on each connection at once, then every `every` seconds or so. It looks at what has moved
+since the last look and at what is in the hands of workers, never at runs that rest.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid5
+
+import structlog
+
+from anabranch.domain import supervision
+from anabranch.domain.pending import pending_steps, wake_up
+from anabranch.domain.suspects import Seen, lost, seen
+from anabranch.runtime.ids import uuid7
+from anabranch.runtime.outbox import NewId
+from anabranch.runtime.ports import Asked, Conflict, Depth, Lookout, Store, Transport, Unavailable
+from anabranch.runtime.recovery import Report, Window, recover, states
+from anabranch.runtime.telemetry import OFFERED_AGAIN
+from anabranch_contracts.addresses import MARK, step_queue
+
+EVERY_SECONDS = 30.0
+PAGE = 1000
+NOBODY = Depth(0, 0)
+Key = tuple[UUID, str, int]
+log = structlog.get_logger(__name__)
+
+
+def mark_name(lookout: Lookout, mark: UUID) -> str:
+    """What the broker is to know."""
+    return MARK + uuid5(mark, lookout.identity).hex
+
+
+class Watch:
+    """Looks over log and broker; remembers of queues only what it saw there itself."""
+
+    def __init__(
+        self,
+        store: Store,
+        transport: Transport,
+        clock: Callable[[], datetime],
+        new_id: NewId = uuid7,
+        every: float = EVERY_SECONDS,
+    ) -> None:
+        self._store = store
+        self._transport = transport
+        self._clock = clock
+        self._new_id = new_id
+        self._every = every
+        self._queues: dict[str, Seen] = {}
+        self._offered: dict[str, dict[Key, datetime]] = {}
+        self._woken: set[UUID] = set()
+
+    async def run(self) -> None:
+        """Look at once and then now and again, until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except (Conflict, Unavailable):
+                raise
+            except Exception:  # a defect here costs the safety net, not the service
+                log.exception("the watch failed")
+            await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        """Somewhat shorter or longer than asked, so that several supervisors do not keep in step."""
+        chance = self._new_id().int % 1024 / 1024
+        return self._every * (0.75 + chance / 2)
+
+    async def look(self) -> None:
+        """One look, unless another process is looking, or has just looked."""
+        began = self._clock()
+        async with self._store.watch() as held:
+            if not held:
+                return
+            lookout = await self._store.lookout()
+            if lookout.mark is None:
+                pass  # nobody has looked yet: what services have told the broker so far is believed
+            elif not await self._transport.marked(mark_name(lookout, lookout.mark)):
+                await self._recover(began)
+            elif lookout.age < self._every / 2:
+                return
+            else:
+                await self._sweep(lookout, began)
+                if not lookout.moved:
+                    return
+            await self._agree(lookout)
+
+    async def _agree(self, lookout: Lookout) -> None:
+        """A new mark, known to the broker before the database believes it."""
+        mark = self._new_id()
+        await self._transport.mark(mark_name(lookout, mark))
+        await self._store.looked(mark)
+        if lookout.mark is not None:
+            await self._transport.unmark(mark_name(lookout, lookout.mark))
+
+    async def _recover(self, began: datetime) -> None:
+        log.warning("the broker does not know this database's mark: publishing again all that is owed")
+        report = await recover(self._store, self._transport, began, before=began, new_id=self._new_id)
+        self._tell("broker", report)
+
+    async def _sweep(self, lookout: Lookout, now: datetime) -> None:
+        if lookout.moved or self._woken:
+            await self._wake_standing(now)
+        agents = await self._store.asked_agents(now - timedelta(seconds=self._every))
+        self._queues = {agent: await self._seen(agent, now) for agent in agents}
+        self._offered = {agent: self._offered.get(agent, {}) for agent in agents}
+        for agent, queue in self._queues.items():
+            if queue.empty is not None:
+                await self._offer_lost(agent, queue, now)
+
+    async def _wake_standing(self, now: datetime) -> None:
+        report, woken = Report(), set()
+        window = Window(self._transport, report, self._new_id)
+        standing = self._woken.union(await self._store.standing_runs())
+        async for state in states(self._store, sorted(standing), report):
+            if supervision.due(state, now):
+                woken.add(state.run_id)
+                await window.add(state, [wake_up(state)])
+        await window.flush()
+        self._woken = woken
+        self._tell("wake-up", report)
+
+    async def _seen(self, agent: str, now: datetime) -> Seen:
+        depth = await self._transport.depth(step_queue(agent)) or NOBODY
+        return seen(self._queues.get(agent, Seen()), depth.ready, depth.consumers, now)
+
+    async def _offer_lost(self, agent: str, queue: Seen, now: datetime) -> None:
+        """Page through what is asked of an agent whose queue is empty: no more than its workers can hold, or lost."""
+        known, found, after = self._offered[agent], dict[Key, datetime](), datetime.min.replace(tzinfo=UTC)
+        report = Report()
+        while page := await self._store.asked_steps(agent, after, now, PAGE):
+            after = page[-1].requested_at
+            found |= {_key(one): known[_key(one)] for one in page if _key(one) in known}
+            gone = [one for one in page if lost(queue, found.get(_key(one), one.requested_at), one.timeout, now)]
+            await self._offer(gone, report)
+            found |= {_key(one): now for one in gone}
+        self._offered[agent] = found
+        self._tell("step", report)
+
+    async def _offer(self, steps: Iterable[Asked], report: Report) -> None:
+        wanted: dict[UUID, set[tuple[str, int]]] = {}
+        for one in steps:
+            wanted.setdefault(one.run_id, set()).add((one.step_id, one.attempt))
+        window = Window(self._transport, report, self._new_id)
+        async for state in states(self._store, sorted(wanted), report):
+            await window.add(state, pending_steps(state, wanted[state.run_id]))
+        await window.flush()
+
+    def _tell(self, why: str, report: Report) -> None:
+        OFFERED_AGAIN.labels(why).inc(report.messages)
+        if report.messages or report.skipped:
+            log.warning("offered again", lost=why, messages=report.messages, left_out=len(report.skipped))
+
+
+def _key(asked: Asked) -> Key:
+    return asked.run_id, asked.step_id, asked.attempt

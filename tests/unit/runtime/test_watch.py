@@ -1,0 +1,198 @@
+"""The watch over log and broker: each kind of loss is noticed, once, and what rests is let be."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from anabranch.domain.suspects import GRACE, LEAVING
+from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
+from anabranch.runtime.watch import Watch
+from anabranch_contracts.addresses import ROUTER_QUEUE, SUPERVISOR_QUEUE, step_queue
+from tests.unit.runtime.house import House
+
+PAIR = {"nodes": ["A", "B"], "edges": ["A -> B"]}
+FORK = {"nodes": ["A", "B", "C"], "edges": ["A -> B", "A -> C"], "entry": "A"}
+BOTH = {"next_action": "parallel_invoke", "agents": ["B", "C"]}
+ASKS = {"next_action": "ask_user", "prompt": "?"}
+LATER = 1000.0
+
+
+class Watched:
+    """A house, and a watch over it whose clock only the test moves."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.now = datetime.now(UTC)
+        self.watch = self.another()
+
+    def another(self) -> Watch:
+        return Watch(self.house.store, self.house.transport, lambda: self.now, every=30.0)
+
+    async def look(self, seconds: float = 31.0) -> None:
+        self.now += timedelta(seconds=seconds)
+        await self.watch.look()
+
+    async def ask(self, topology: object = PAIR, **config: object) -> UUID:
+        run_id = uuid4()
+        await self.house.tell("run.requested", {"run_id": run_id, "task": 1, "topology": topology, "config": config})
+        return run_id
+
+    async def steps(self, agent: str = "A") -> list[str]:
+        """Ids of the steps in an agent's queue."""
+        return [body["step_id"] for _, body in await self.house.taken(step_queue(agent))]
+
+    def waiting(self, queue: str) -> int:
+        return len(self.house.broker.queues[queue].ready)
+
+
+@pytest.fixture
+async def watched() -> AsyncIterator[Watched]:
+    made = Watched(await House.opened())
+    await made.watch.look()
+    yield made
+
+
+async def test_a_broker_that_was_wiped_is_given_all_that_is_owed(watched: Watched) -> None:
+    await watched.ask()
+    watched.house.broker = MemoryBroker()
+    watched.house.transport = MemoryTransport(watched.house.broker)
+    await watched.house.transport.connect()
+    watched.watch = watched.another()
+    await watched.look()
+    assert await watched.steps() == ["b0#1"]
+    await watched.look()
+    assert await watched.steps() == [], "once"
+
+
+async def test_a_database_without_a_mark_believes_the_broker(watched: Watched) -> None:
+    await watched.ask()
+    watched.house.store.known = None
+    watched.house.broker.marks.clear()
+    await watched.look()
+    assert await watched.steps() == ["b0#1"], "the router's alone"
+    assert len(watched.house.broker.marks) == 1
+
+
+async def test_a_log_that_was_put_back_is_noticed(watched: Watched) -> None:
+    """Its mark is older than the broker's."""
+    await watched.ask()
+    assert await watched.steps() == ["b0#1"]
+    old = watched.house.store.known
+    await watched.look()
+    assert watched.house.store.known != old
+    watched.house.store.known = old
+    await watched.look()
+    assert await watched.steps() == ["b0#1"]
+
+
+async def test_a_mark_changes_only_with_the_log(watched: Watched) -> None:
+    await watched.ask()
+    for _ in range(3):
+        await watched.look()
+    known = watched.house.store.known
+    await watched.look()
+    assert watched.house.store.known == known and len(watched.house.broker.marks) == 1
+
+
+async def test_what_was_asked_since_the_look_began_is_not_offered_twice(watched: Watched) -> None:
+    watched.now -= timedelta(seconds=LATER)
+    await watched.ask()
+    watched.house.broker.marks.clear()
+    await watched.look(0)
+    assert await watched.steps() == ["b0#1"], "the router's alone"
+
+
+async def test_a_second_watch_stands_back(watched: Watched) -> None:
+    await watched.ask()
+    watched.house.broker.marks.clear()
+    async with watched.house.store.watch() as held:
+        assert held
+        await watched.look()
+    assert not watched.house.broker.marks
+
+
+async def test_a_step_without_queue_and_worker_is_offered_again_once(watched: Watched) -> None:
+    await watched.ask()
+    assert await watched.steps() == ["b0#1"]
+    watched.house.broker.queues[step_queue("A")].watchers.clear()  # whoever took it is gone, and so is the message
+    await watched.look()
+    assert await watched.steps() == [], "he may be on his way out"
+    watched.house.broker.queues[step_queue("A")].watchers.clear()
+    await watched.look(LEAVING.total_seconds())
+    assert watched.waiting(step_queue("A")) == 1
+    for _ in range(3):
+        await watched.look(LATER)
+    assert await watched.steps() == ["b0#1"], "it waits in the queue now, once"
+
+
+async def test_a_step_in_a_hand_is_offered_again_when_its_time_is_over(watched: Watched) -> None:
+    await watched.ask(step_timeout=600)
+    await watched.steps()  # somebody takes it, and goes on listening
+    await watched.look()
+    await watched.look(600 + GRACE - 1)
+    assert watched.waiting(step_queue("A")) == 0
+    await watched.look(1)
+    assert await watched.steps() == ["b0#1"]
+    await watched.look(600)
+    assert watched.waiting(step_queue("A")) == 0, "a hand has it again, and its time"
+    await watched.look(GRACE)
+    assert await watched.steps() == ["b0#1"]
+
+
+async def test_a_step_that_may_take_for_ever_is_left_to_its_worker(watched: Watched) -> None:
+    await watched.ask(step_timeout=None)
+    await watched.steps()
+    for _ in range(5):
+        await watched.look(100_000)
+    assert await watched.steps() == []
+
+
+async def test_a_step_that_was_answered_is_not_offered(watched: Watched) -> None:
+    run_id = await watched.ask()
+    await watched.steps()
+    await watched.house.reply(run_id, {"next_action": "final_response", "final_response": 1})
+    for _ in range(3):
+        await watched.look(LATER)
+    assert await watched.steps() == []
+
+
+async def test_a_lost_message_to_the_supervisor_is_made_good(watched: Watched) -> None:
+    run_id = await watched.ask(FORK)
+    await watched.house.tell_router("step.completed", run_id, BOTH)
+    assert await watched.house.transport.purge(SUPERVISOR_QUEUE) > 0
+    assert await watched.steps("B") == []
+    await watched.look()
+    assert watched.waiting(SUPERVISOR_QUEUE) == 0, "it may be on its way"
+    await watched.look()
+    await watched.house.settle()
+    assert (await watched.steps("B"), await watched.steps("C")) == (["b0.f1.b0#1"], ["b0.f1.b1#1"])
+
+
+async def test_a_lost_wake_up_is_given_again(watched: Watched) -> None:
+    run_id = await watched.ask(FORK)
+    await watched.house.tell_router("step.completed", run_id, BOTH)
+    for _ in range(4):
+        await watched.house.transport.purge(SUPERVISOR_QUEUE)
+        await watched.look()
+    assert watched.waiting(SUPERVISOR_QUEUE) == 1
+
+
+async def test_runs_at_rest_are_looked_at_once(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = await watched.ask()
+    waits = await watched.ask()
+    await watched.house.reply(waits, ASKS)
+    looked_at: list[UUID] = []
+    standing = watched.house.store.standing_runs
+
+    async def counted() -> list[UUID]:
+        found = await standing()
+        looked_at.extend(found)
+        return found
+
+    monkeypatch.setattr(watched.house.store, "standing_runs", counted)
+    for _ in range(10):
+        await watched.look()
+    assert looked_at == [run_id], "who waits for a person is not looked at, whoever works once"
+    assert watched.waiting(SUPERVISOR_QUEUE) == watched.waiting(ROUTER_QUEUE) == 0
