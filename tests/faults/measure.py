@@ -5,7 +5,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from tests.faults.asking import rows
 from tests.faults.workload import Kind
 
 JSON = Any
+SERVERS = ("broker", "database")
 MOST_RECOVERY, MOST_REOFFER = 5.0, 2.0
 MOMENTS = "SELECT extract(epoch FROM recorded_at)::float8 AS at FROM anabranch.events ORDER BY recorded_at"
 OUTCOMES = "SELECT run_id, status, result::text AS result, total_steps, total_duration FROM anabranch.runs"
@@ -69,11 +70,15 @@ def quantiles(values: Sequence[float]) -> JSON:
 
 
 def recoveries(kills: Sequence[Kill], moments: Sequence[float]) -> dict[str, list[float]]:
-    """Per kind of victim: from when it was back until the next accepted event."""
+    """Per kind of victim: from when it was back until the next accepted event.
+
+    Where a server is killed again before there is one, the outage goes on until that is back.
+    """
     found: dict[str, list[float]] = defaultdict(list)
-    for kill in kills:
+    for kill, following in zip_longest(kills, kills[1:]):
         after = bisect_right(moments, kill.back)
-        if after < len(moments):
+        again = following is not None and following.victim in SERVERS and after < len(moments)
+        if after < len(moments) and not (again and following.at < moments[after]):
             found[kill.victim].append(moments[after] - kill.back)
     return found
 
