@@ -10,7 +10,7 @@ from anabranch.domain.deciders import Router
 from anabranch.domain.intake import Request
 from anabranch.domain.state import RunState
 from anabranch.domain.turn import Turn
-from anabranch_contracts.addresses import agent_of, step_key
+from anabranch_contracts.addresses import agent_of, parked_key, step_key
 from tests.acceptance.broken import invalid
 from tests.unit.domain.runs import RUN, Run
 
@@ -100,3 +100,7 @@ FINE: list[JSON] = [
 @pytest.mark.parametrize("topology", FINE, ids=range(len(FINE)))
 def test_one_that_can_is_taken(topology: JSON) -> None:
     assert taken({"task": "t", "topology": topology}).state.status == "running"
+
+
+def test_what_a_party_sets_aside_has_a_key_that_says_whose_it_was() -> None:
+    assert parked_key("worker") == "parked.worker" and agent_of(parked_key("worker")) is None
