@@ -57,6 +57,10 @@ class Setting(Protocol):
         """Chance of the schedule: how long something takes."""
         ...
 
+    def heard(self, step: StepRequested) -> None:
+        """An agent was told this."""
+        ...
+
 
 class Cast(Registry):
     """All agents are one function, which is told whom it plays."""
@@ -80,6 +84,7 @@ def _of(world: Setting) -> Any:
     async def play(step: StepRequested, ctx: StepContext) -> JSON:
         if world.faulty and world.toss() < 0.25:
             await asyncio.sleep(LONGEST_WORK * world.toss() ** 3)
+        world.heard(step)
         return await _act(world, step, ctx)
 
     return play

@@ -28,6 +28,7 @@ from anabranch.branch_supervisor.app import TICK_SECONDS
 from anabranch.runtime.memory.store import MemoryStore
 from anabranch.runtime.memory.transport import MemoryBroker
 from anabranch.runtime.ports import Delivery, Outgoing
+from anabranch_contracts.messages import StepRequested
 from tests.simulation import generate
 from tests.simulation.answers import Cast, person
 from tests.simulation.faults import Faults, Numbers
@@ -160,6 +161,13 @@ class World:
     def person(self, request: JSON) -> JSON:
         """What a person says."""
         return person(self.seed, request)
+
+    def heard(self, step: StepRequested) -> None:
+        """What an agent is told never exceeds the window."""
+        bounds = [r["max_messages"] for r in self.topology.get("rules", ()) if r["type"] == "MemoryLimitRule"]
+        most = min([*bounds, self.config.get("max_messages", 100)])
+        if len(step.memory) > most:
+            self.misheard.append(f"{step.step_id} was told {len(step.memory)} messages, at most {most}")
 
     def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
         """Let something happen by itself, unless the broker is wiped before."""
