@@ -1,5 +1,6 @@
 """Addresses: exchanges, queues and routing keys; pinned names."""
 
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 EXCHANGE = "anabranch"
@@ -44,6 +45,7 @@ def step_queue(agent: str) -> str:
     return f"anabranch.step.{_addressed(agent)}"
 
 
+@lru_cache(4096)
 def agent_of(key: str) -> str | None:
     """Whose steps a routing key is for; None where it is for none."""
     prefix = step_key("")
@@ -60,6 +62,7 @@ def answerable(reply_to: str) -> bool:
     return not reply_to.startswith("anabranch.") or reply_to.startswith(REPLY_QUEUES)
 
 
+@lru_cache(4096)
 def _addressed(agent: str) -> str:
     """The name as AMQP clients take it: what is beyond letters, digits and -_.:@,/+ and blanks as `#` and its bytes."""
     return quote(agent, safe="-_.:@,/+ ").replace("%", "#").replace("~", "#7E")

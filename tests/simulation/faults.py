@@ -11,8 +11,9 @@ from collections.abc import Container
 from random import Random
 
 MOST = 25
-PACES = [10**9, 400, 150, 60, 25]  # port calls between two faults, in the mean
+PACES = [10**9, 150, 80, 40, 20]  # port calls between two faults, in the mean
 KINDS = ["crash"] * 8 + ["cut"] * 4 + ["doubt"] * 5 + ["stall"] * 4 + ["drain"] * 2 + ["wipe"]
+DOUBTFUL = ("publish", "commit")
 DELIVERIES = ["twice", "twice", "late"]
 Numbers = Container[int]
 
@@ -37,7 +38,8 @@ class Faults:
     def at_call(self, role: str, call: str) -> str | None:
         """The fault that is due at this port call, if it is one of ours."""
         self.left = self._draw()
-        return self._strike(self.random.choice(KINDS), role, call)
+        doubted = call in DOUBTFUL and self.random.random() < 0.4
+        return self._strike("doubt" if doubted else self.random.choice(KINDS), role, call)
 
     def on_way(self) -> str | None:
         """The fault that is due for this message."""

@@ -14,7 +14,6 @@ from anabranch.domain.projections import draw_rows
 from anabranch.domain.recorded import Recorded
 from anabranch.runtime.memory.store import MemoryStore
 from anabranch_contracts import events as e
-from anabranch_contracts.addresses import PARKED_QUEUE
 from tests.simulation.audit import audit
 from tests.simulation.history import History
 from tests.simulation.outsiders import RUBBISH
@@ -99,8 +98,7 @@ def nothing_is_lost(world: World) -> None:
     known = {str(r.causation_id) for r in stream} | {d.message_id for d, _ in world.parked}
     lost = [d for d in world.acked if d.message_id not in known and (d.routing_key in HEARD or d.body in RUBBISH)]
     assert not lost, [(d.routing_key, d.body) for d in lost]
-    waiting = {name: len(q.ready) for name, q in world.broker.queues.items() if q.ready and name != PARKED_QUEUE}
-    assert not waiting, f"left in queues: {waiting}"
+    assert not world.waiting(), f"left in queues: {world.waiting()}"
     assert not world.misheard, world.misheard
 
 

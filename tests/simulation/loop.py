@@ -134,12 +134,12 @@ class SeededLoop(asyncio.AbstractEventLoop):
         return alarms[0][0] if alarms else None
 
     def advance(self, moment: float) -> None:
-        """It is later now: what was set for until then is ready, and who naps looks at the clock."""
+        """It is later now: what was set for until then is ready."""
         self.now = max(self.now, moment)
         while (first := self.next_alarm()) is not None and first <= self.now:
             self._wake(heappop(self._alarms)[2])
-        naps, self._naps = self._naps, []
-        for timer in naps:
+        for timer in [nap for nap in self._naps if nap.when <= self.now]:
+            self._naps.remove(timer)
             self._wake(timer)
 
     def _wake(self, timer: Timer) -> None:

@@ -137,7 +137,7 @@ class Transport(Port):
         fault = await self.party.seam("publish", self.cut)
         if fault is not None:
             await self.inner.publish([m for m in messages if self.party.toss()])
-            if self.party.toss():
+            if self.party.toss() and self.party.toss():
                 self.lose()
             raise Unavailable("not all was confirmed")
         for i, message in enumerate(messages):

@@ -20,11 +20,11 @@ from anabranch.runtime.ports import Delivery, Unavailable
 from anabranch.runtime.recovery import recover
 from anabranch.runtime.settings import Settings
 from anabranch_contracts.addresses import ROUTER_QUEUE
+from tests.simulation.faults import DOUBTFUL
 from tests.simulation.loop import Call
 from tests.simulation.ports import Store, Transport
 
 SETTINGS = Settings.model_construct()
-DOUBTFUL = ("publish", "commit")
 LONGEST_STALL = 20.0
 
 

@@ -8,7 +8,7 @@ Theory of sizes. Most defects of a protocol show in a small world if every inter
 and what it takes (a fork in a fork, a convergence that was left, a conversation in a cycle) is little. So of a
 hundred worlds 60 are small (2 or 3 agents, at most 3 steps a branch, forks of 2 in 1 level, one of each service), 34
 middling (3 to 5 agents, 5 steps, forks of 3 in 2 levels) and 6 large (4 to 9 agents, 8 steps, forks of 4 in 3
-levels). All features are in all of them; two of each service are in every third.
+levels). All features are in all of them; two of each service are in every fourth.
 """
 
 import logging
@@ -28,6 +28,7 @@ from anabranch.branch_supervisor.app import TICK_SECONDS
 from anabranch.runtime.memory.store import MemoryStore
 from anabranch.runtime.memory.transport import MemoryBroker
 from anabranch.runtime.ports import Delivery, Outgoing
+from anabranch_contracts.addresses import PARKED_QUEUE
 from anabranch_contracts.messages import StepRequested
 from tests.simulation import generate
 from tests.simulation.answers import Cast, person
@@ -107,7 +108,7 @@ class World:
 
     def _populate(self) -> None:
         spread = self.random.choice((0.0, 0.0, 1.0, 3.0)) if self.faulty else 0.0
-        each = self.random.choice((1, 1, 2))
+        each = self.random.choice((1, 1, 1, 2))
         for role in ("router", "supervisor", "worker") * each:
             self.processes.append(Process(self, role, self.random.uniform(-spread, spread)))
 
@@ -152,6 +153,11 @@ class World:
     def rows(self, table: str) -> list[JSON]:
         """The run's rows of a table."""
         return [r for r in self.store.tables[table].values() if r["run_id"] == self.run_id]
+
+    def waiting(self) -> dict[str, int]:
+        """Queues in which something waits for a service, with how much."""
+        queues = self.broker.queues.items()
+        return {name: len(queue.ready) for name, queue in queues if queue.ready and name != PARKED_QUEUE}
 
     def send(self, key: str, body: JSON) -> None:
         """Publish a message from outside."""
@@ -224,7 +230,7 @@ class World:
             self.processes.append(Process(self, "operator", 0.0))
             return False
         alarm, over = self.loop.next_alarm(), self.over
-        if over and alarm is None:
+        if over and alarm is None and (self.ticks >= IDLE_TICKS or not self.waiting()):
             return True
         if not over and (alarm is None or self.random.random() < 0.5) and self.outsiders.hurry():
             return False
@@ -240,6 +246,6 @@ class World:
             due = (min(dues) - START).total_seconds()
             moments.append(due if due > self.loop.now else max(due + slowest, self.loop.now + TICK_SECONDS))
         self.ticks = self.ticks + 1 if alarm is None else 0
-        if self.ticks > IDLE_TICKS or (not moments and self.ticks > 8):
+        if self.ticks > IDLE_TICKS:
             raise Stuck(f"{self.status}, nothing pending")
         self.loop.advance(min(moments, default=self.loop.now + TICK_SECONDS))

@@ -69,6 +69,9 @@ class Handler:
         self._clock = clock
         self._new_id = new_id
         self._cache = cache or StateCache()
+        self._deciding = DECIDE_SECONDS.labels(decider.actor)
+        self._appending = APPEND_SECONDS.labels(decider.actor)
+        self._publishing = PUBLISH_SECONDS.labels(decider.actor)
         self.newer: set[UUID] = set()
         reducer_hash()  # of the code that is loaded now, whatever is installed beside it later
 
@@ -99,7 +102,7 @@ class Handler:
         batch = await self._settle(inbound) if inbound else Batch()
         messages = outbox.messages(batch, outbox.traces(inbound), self._new_id)
         if messages:
-            with PUBLISH_SECONDS.labels(self.service).time():
+            with self._publishing.time():
                 await self._transport.publish(messages)
         for one, reason in batch.refused:  # after what may fail and is done again, for a park is not
             await self._park(one.delivery, reason, one.run_id)
@@ -158,11 +161,11 @@ class Handler:
                 await self._hydrate(unit, run_ids, batch)
                 inbound = await self._foldable(unit, inbound, batch)
                 handled = await self._recall(unit, inbound, batch)
-                with DECIDE_SECONDS.labels(self.service).time():
+                with self._deciding.time():
                     self._decide(inbound, handled, batch)
                     self._draw(batch)
                 if batch.events:
-                    with APPEND_SECONDS.labels(self.service).time():
+                    with self._appending.time():
                         await unit.append(batch.events, batch.rows, batch.snapshots)
         except BaseException:
             for run_id in run_ids:  # the turn consumed the states: what was not stored must not be believed

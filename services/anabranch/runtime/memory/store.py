@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -142,10 +142,15 @@ class MemoryUnit:
                 raise Conflict(f"version {event.version} of run {event.run_id} is taken")
             lengths[event.run_id] = event.version
         for event in events:
-            stored = replace(event, position=len(self.store.log) + 1)
+            stored = _at(event, len(self.store.log) + 1)
             self.store.log.append(stored)
             streams.setdefault(event.run_id, []).append(stored)
         for row in rows:
             self.store.tables[row.table][self.store.key(row.table, row.values)] = row.values
         for snapshot in snapshots:
             self.store.snapshots[snapshot.run_id] = snapshot
+
+
+def _at(r: Recorded, position: int) -> Recorded:
+    """The event with its place in the log."""
+    return Recorded(r.run_id, r.version, r.event, r.at, r.message_id, r.causation_id, r.actor, position)

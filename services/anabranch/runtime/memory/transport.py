@@ -112,7 +112,8 @@ class MemoryInbox:
         taken: list[Delivery] = []
         for queue in self._queues:
             while queue.ready and len(taken) < limit and len(self._unacked) < self._prefetch:
-                delivery = replace(queue.ready.popleft(), tag=next(self._tags))
+                delivery = queue.ready.popleft()
+                delivery.tag = next(self._tags)
                 self._unacked[delivery.tag] = (queue, delivery)
                 taken.append(delivery)
         return taken

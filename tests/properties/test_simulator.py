@@ -1,0 +1,67 @@
+"""The simulator can fail: with production broken by hand it finds that, shrinks it, and says what plays it again."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from anabranch.agent_worker.app import Worker
+from anabranch.runtime.handler import Handler
+from anabranch.runtime.ports import Delivery, Inbox
+from tests.simulation.laws import Case, Violation, calmly, check, judged
+from tests.simulation.shrink import shrink
+
+JSON = Any
+process = Handler.process
+
+
+async def early(handler: Handler, deliveries: list[Delivery], inbox: Inbox) -> Any:
+    """Acks what was not handled yet."""
+    await inbox.ack(deliveries)
+    return await process(handler, deliveries, inbox)
+
+
+async def once(worker: Worker, message: Any) -> None:
+    """Takes what was not confirmed for published."""
+    try:
+        await worker._transport.publish([message])
+    except Exception:
+        return
+
+
+def finding(most: int = 300) -> Violation:
+    """The first one that comes up."""
+    for seed in range(most):
+        try:
+            check(seed, seed * 7919)
+        except Violation as violation:
+            return violation
+    raise AssertionError("nothing was found")
+
+
+@pytest.mark.parametrize(
+    ("place", "broken"),
+    [
+        ("anabranch.domain.supervision.discard", lambda *_: None),
+        ("anabranch.domain.supervision.admits", lambda *_: True),
+        ("anabranch.runtime.handler.Handler.process", early),
+        ("anabranch.agent_worker.app.Worker._publish", once),
+    ],
+)
+def test_what_is_broken_is_found(monkeypatch: Any, place: str, broken: Callable[..., JSON]) -> None:
+    monkeypatch.setattr(place, broken)
+    finding()
+
+
+def test_a_finding_is_shrunk_to_what_one_command_plays_again(monkeypatch: Any) -> None:
+    monkeypatch.setattr("anabranch.domain.supervision.discard", lambda *_: None)
+    case = finding().case
+    small = shrink(case)
+    whole = calmly(case).topology
+    assert len(small.only or ()) <= 3 and len(small.topology["edges"]) <= len(whole["edges"])
+    replayed = Case(**orjson.loads(small.replay.split("--case ")[1].strip("'")))
+    assert replayed == replace(small)
+    with pytest.raises(Violation, match=r"step\.failed"):
+        judged(replayed, calmly(replayed))
