@@ -40,7 +40,7 @@ check: .venv/dev
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m anabranch_contracts.schemas --check
 
-test: check
+test: check coverage
 	@$(BIN)/python -m pytest -q
 
 # Known vulnerabilities of what is shipped; needs the network, and says when it had none.

@@ -181,7 +181,7 @@ class ForkRun(Command):
     """
 
     new_run_id: UUID | None = None
-    at: Annotated[int, Field(ge=-MOST, le=MOST)] | str
+    at: Annotated[int, Field(ge=-MOST, le=MOST, strict=True)] | str
     topology: JSON = None
     context: dict[str, JSON] | None = None
 

@@ -10,10 +10,12 @@ from uuid import uuid4
 
 import aio_pika
 import pytest
-from aiormq.abc import AbstractChannel
+from aiormq import spec
+from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import AMQPError, ChannelAccessRefused
 
-from anabranch.runtime.ports import Delivery, Denied, Outgoing
+from anabranch.runtime import parked
+from anabranch.runtime.ports import Delivery, Denied, Inbox, Outgoing
 from anabranch.runtime.rabbitmq.parties import CLIENT, OPERATOR, ROUTER, SUPERVISOR, WORKER, Party
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch_contracts.addresses import (
@@ -214,6 +216,35 @@ async def test_nobody_else_gets_in(servers: Locked, user: str) -> None:
     url = servers.amqp("client").replace("anabranch-client:", f"{user}:").replace("/?", "/?x=1&")
     with pytest.raises(AMQPError):
         await aio_pika.connect(url)
+
+
+async def test_a_message_that_is_offered_too_often_is_parked_by_the_broker(servers: Locked) -> None:
+    """As by services that die of it again and again: the policies of the definitions keep it from being dropped."""
+    operator = RabbitTransport(servers.amqp("operator"), party=OPERATOR)
+    await operator.connect()
+    identity = str(uuid4())
+    async with channel(servers, "client") as asking, channel(servers, "router") as dying:
+        properties = spec.Basic.Properties(message_id=identity)
+        await asking.basic_publish(b"{}", exchange=EXCHANGE, routing_key="run.requested", properties=properties)
+
+        async def give_back(message: DeliveredMessage) -> None:
+            await dying.basic_nack(message.delivery_tag or 0, requeue=True)
+
+        await dying.basic_consume(ROUTER_QUEUE, give_back)
+        inbox = await operator.consume([PARKED_QUEUE], 100)
+        async with asyncio.timeout(30):
+            found = await taken(inbox, identity)
+    assert (found.routing_key, found.reason) == ("run.requested", f"delivery_limit in {ROUTER_QUEUE}")
+    await operator.close()
+
+
+async def taken(inbox: Inbox, identity: str) -> parked.Parked:
+    """The parked message, taken away."""
+    while True:
+        for delivery in await inbox.take(100):
+            if delivery.message_id == identity:
+                await inbox.ack([delivery])
+                return parked.parked(delivery)
 
 
 def test_the_definitions_hold_no_secret_and_every_binding() -> None:

@@ -27,7 +27,7 @@ def test_an_attempt_that_no_table_holds_is_unreadable(attempt: JSON) -> None:
         read(Delivery("step.completed", data))
 
 
-@pytest.mark.parametrize("at", [2**31, 1e308], ids=["column", "float"])
+@pytest.mark.parametrize("at", [2**31, 1e308, True], ids=["column", "float", "truth"])
 def test_a_fork_at_a_version_that_cannot_be_is_unreadable(at: JSON) -> None:
     with pytest.raises(Unreadable, match="at"):
         read(Delivery("run.fork", orjson.dumps({"run_id": RUN, "at": at})))
