@@ -11,7 +11,7 @@ DECIDERS = (
 )
 CALLS = {
     "router": DECIDERS,
-    "supervisor": (*DECIDERS, "due_runs", "history", "signal", "stop"),
+    "supervisor": (*DECIDERS, "due_runs", "history", "signal", "stop", "watch", "lookout", "marked", "mark", "looked"),
     "worker": (
         *("ack", "ack, done", "close", "connect", "consume", "declare_steps", "listen", "probe", "park", "park, done"),
         *("publish", "publish, done", "requeue", "stop", "take"),

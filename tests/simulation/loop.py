@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from anabranch.branch_supervisor.app import TICK_SECONDS
 from anabranch.runtime.pulse import EVERY_SECONDS
 
+WATCH = 700.0  # whoever sleeps longer only looks whether all is well
 NAPS = {TICK_SECONDS, EVERY_SECONDS}  # of those who look around from time to time: no reason for time to move
 Call = tuple[Context, Callable[..., object], tuple[Any, ...]]
 
@@ -98,7 +99,8 @@ class SeededLoop(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
     ) -> Timer:
         timer = Timer(when, (copy_context() if context is None else context, callback, args))
-        if round(when - self.now, 9) in NAPS:
+        delay = round(when - self.now, 9)
+        if delay in NAPS or delay >= WATCH:
             self._naps.append(timer)
         else:
             heappush(self._alarms, (when, next(self._numbers), timer))
@@ -132,6 +134,10 @@ class SeededLoop(asyncio.AbstractEventLoop):
         while alarms and (alarms[0][2].cancelled or _is_dead(alarms[0][2])):
             heappop(alarms)
         return alarms[0][0] if alarms else None
+
+    def last_nap(self) -> float:
+        """The moment at which everybody has looked around."""
+        return max((nap.when for nap in self._naps), default=self.now)
 
     def advance(self, moment: float) -> None:
         """It is later now: what was set for until then is ready."""

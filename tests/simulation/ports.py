@@ -71,6 +71,15 @@ class Store(Port):
             yield unit
             await unit.commit()
 
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[bool]:
+        """Who is killed while it holds the watch holds it no longer."""
+        await self.party.seam("watch", self.cut)
+        async with self.inner.watch() as held:
+            self.party.watches = held
+            yield held
+            self.party.watches = False
+
 
 class Inbox(Port):
     """A consumer: batches of any size in any order, gone with its connection."""

@@ -19,11 +19,13 @@ from anabranch.runtime.memory.transport import MemoryTransport
 from anabranch.runtime.ports import Delivery, Unavailable
 from anabranch.runtime.recovery import recover
 from anabranch.runtime.settings import Settings
+from anabranch.runtime.watch import Watch
 from anabranch_contracts.addresses import ROUTER_QUEUE
 from tests.simulation.faults import DOUBTFUL
 from tests.simulation.loop import Call
 from tests.simulation.ports import Store, Transport
 
+EVERY = 1000.0  # seconds between two looks of the watch: nothing else sleeps so long
 SETTINGS = Settings.model_construct()
 LONGEST_STALL = 20.0
 
@@ -35,7 +37,7 @@ class Process:
         self.world = world
         self.role = role
         self.skew = skew
-        self.dead = False
+        self.dead = self.watches = False
         self.limbo: list[Call] = []
         self.transports: list[Transport] = []
         self.actor: Actor | None = None
@@ -64,7 +66,8 @@ class Process:
 
     def _make(self, store: Any, transport: Any) -> Actor:
         if self.role == "supervisor":
-            self.actor = SupervisorActor(store, transport, self.clock, self.world.new_id)
+            watch = Watch(store, transport, self.clock, self.world.new_id, EVERY) if self.world.watched else None
+            self.actor = SupervisorActor(store, transport, self.clock, self.world.new_id, watch)
         else:
             handler = Handler(Router(), store, transport, self.clock, self.world.new_id)
             self.actor = Actor(handler, transport, [ROUTER_QUEUE])

@@ -9,6 +9,7 @@ and what it takes (a fork in a fork, a convergence that was left, a conversation
 hundred worlds 60 are small (2 or 3 agents, at most 3 steps a branch, forks of 2 in 1 level, one of each service), 34
 middling (3 to 5 agents, 5 steps, forks of 3 in 2 levels) and 6 large (4 to 9 agents, 8 steps, forks of 4 in 3
 levels). All features are in all of them; two of each service are in every fourth.
+In half of the faulty ones supervisors keep the watch; in the others an operator runs `recover` after a wipe.
 """
 
 import logging
@@ -98,6 +99,7 @@ class World:
         self.misheard: list[str] = []
         self.ending = self.wiped = self.recovered = False
         self.ids = 0
+        self.watched = self.faulty and self.random.random() < 0.5
         self.beats = self.ticks = self.epoch = 0
         self.outsiders = Outsiders(self, self.faulty)
         self.cast = self.casting()
@@ -190,6 +192,8 @@ class World:
         if self.ending:
             return
         self.loop.kill(process)
+        if process.watches:
+            self.store.watched = False
         for transport in process.transports:
             if self.random.random() < 0.8:
                 transport.lose()
@@ -207,6 +211,7 @@ class World:
                 transport.lose()
         for queue in self.broker.queues.values():
             queue.ready.clear()
+        self.broker.marks.clear()
         if self.random.random() < 0.5:
             self.processes.append(Process(self, "operator", 0.0))
 
@@ -225,7 +230,7 @@ class World:
 
     def _at_rest(self) -> bool:
         """Nothing is ready: whether that is the end; else somebody acts or time goes on."""
-        if self.wiped and not self.recovered and self.loop.next_alarm() is None:
+        if self.wiped and not self.recovered and not self.watched and self.loop.next_alarm() is None:
             self.recovered = True
             self.processes.append(Process(self, "operator", 0.0))
             return False
@@ -248,4 +253,6 @@ class World:
         self.ticks = self.ticks + 1 if alarm is None else 0
         if self.ticks > IDLE_TICKS:
             raise Stuck(f"{self.status}, nothing pending")
-        self.loop.advance(min(moments, default=self.loop.now + TICK_SECONDS))
+        looked = self.ticks and not self.ticks % 10  # nothing else helps: the watch looks for what was lost
+        idle = self.loop.last_nap() if looked else self.loop.now + TICK_SECONDS
+        self.loop.advance(min(moments, default=idle))
