@@ -23,7 +23,7 @@ PATIENCE = 20
 SHRINKING = 300
 BATCH = 50
 EACH = 5
-ENOUGH = 50_000  # runs after which every port call must have been crashed at
+ENOUGH = 300_000  # runs after which every port call must have been crashed at
 
 
 @contextmanager

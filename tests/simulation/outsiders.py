@@ -43,7 +43,7 @@ class Outsiders:
         self._answered: set[UUID] = set()
         self._plan = world.random.choice(PLANS) if meddle else "none"
         self._left = 3
-        self._rubbish = meddle and world.random.random() < 0.05
+        self._rubbish = meddle and world.random.random() < 0.2
         self.disturbed = False
 
     def ask(self) -> None:

@@ -174,4 +174,5 @@ class Transport(Port):
             yield signal
 
     async def close(self) -> None:
+        await self.party.seam("close", lambda: None)
         self.lose()
