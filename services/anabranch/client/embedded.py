@@ -11,8 +11,6 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import structlog
-
 from anabranch.agent_worker.app import Worker
 from anabranch.agents.registry import AGENTS, Registry
 from anabranch.branch_supervisor import app as supervisor
@@ -29,7 +27,7 @@ from anabranch.runtime.postgres.store import PostgresStore
 from anabranch.runtime.redacting import redacting
 from anabranch.runtime.redaction import Redaction
 from anabranch.runtime.settings import Settings
-from anabranch.runtime.telemetry import configure_logging
+from anabranch.runtime.telemetry import log_quietly
 
 
 class Engine:
@@ -52,10 +50,7 @@ class Engine:
             raise
 
     async def _open(self) -> Session:
-        if not structlog.is_configured():
-            chosen = "log_level" in self._settings.model_fields_set  # inside somebody's program: quiet unless asked
-            level = self._settings.log_level if chosen else "warning"
-            configure_logging(level, self._settings.log_format, self._settings.redaction)
+        log_quietly(self._settings)
         url = self._settings.database_url
         if url is None:
             url = await self._stack.enter_async_context(EmbeddedPostgres(self._settings.data_dir))

@@ -15,6 +15,7 @@ from anabranch.client.results import OrchestraResult
 from anabranch.client.session import Session
 from anabranch.domain.intake import check
 from anabranch.runtime.settings import Settings, load
+from anabranch.runtime.telemetry import log_quietly
 from anabranch_contracts.config import parse_config
 from anabranch_contracts.errors import AnabranchError, InvalidTopology
 from anabranch_contracts.notation import parse_topology
@@ -48,6 +49,7 @@ def _wire(config: Config) -> dict[str, JSON]:
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Session]:
     """A session: on RabbitMQ where ANABRANCH_AMQP_URL is set, else on the embedded engine."""
+    log_quietly(settings)
     if settings.amqp_url is None:
         from anabranch.client.embedded import shared_engine
 

@@ -8,6 +8,7 @@ from prometheus_client import Counter, Histogram
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from anabranch.runtime.redaction import NOTHING, Redaction, redacted
+from anabranch.runtime.settings import Settings
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -62,6 +63,13 @@ def configure_logging(level: str = "info", form: str = "console", redaction: Red
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     _configure_libraries(redaction)
+
+
+def log_quietly(settings: Settings) -> None:
+    """Inside somebody's program: only warnings unless asked for more, and its own way to log where it has one."""
+    if not structlog.is_configured():
+        level = settings.log_level if "log_level" in settings.model_fields_set else "warning"
+        configure_logging(level, settings.log_format, settings.redaction)
 
 
 def _configure_libraries(redaction: Redaction) -> None:
