@@ -14,7 +14,7 @@ from anabranch.domain.recorded import Recorded
 from anabranch.runtime.cache import freeze, thaw
 from anabranch_contracts.catalog import VERSIONS, UnknownEvent, decode, encode
 from tests.fuzz.driver import Target
-from tests.fuzz.mutating import as_stored, changed_bytes, mutated
+from tests.fuzz.mutating import as_stored, body, changed_bytes, mutated
 from tests.golden import samples, streams
 from tests.simulation.laws import recorded
 from tests.simulation.world import World
@@ -91,7 +91,7 @@ def frozen(number: int) -> tuple[Any, JSON]:
 def snapshot(random: Random) -> bool:
     """The bytes of a snapshot: a state of that run and version, or none."""
     made, value = frozen(random.randrange(60))
-    data = changed_bytes(random, made.data) if random.random() < 0.5 else orjson.dumps(mutated(random, value))
+    data = changed_bytes(random, made.data) if random.random() < 0.5 else body(random, mutated(random, value))
     try:
         state = thaw(replace(made, data=data))
     except ValueError:
