@@ -20,6 +20,8 @@ LINKS = [
     ("supervisor", "database"),
     ("worker", "broker"),
 ]
+HALF = [pytest.param((way,), id=way, marks=pytest.mark.slow) for way in ("up", "down")]
+DIRECTIONS = [pytest.param(("up", "down"), id="up/down"), *HALF]
 READ_ONLY = "ALTER SYSTEM SET default_transaction_read_only = %s"
 
 
@@ -37,7 +39,7 @@ def unready(process: Process) -> None:
     assert process.process is not None and process.process.poll() is None
 
 
-@pytest.mark.parametrize("direction", [("up",), ("down",), ("up", "down")], ids="/".join)
+@pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize(("service", "link"), LINKS)
 def test_an_idle_service_notices_a_black_hole(place: Town, service: str, link: str, direction: tuple[str, ...]) -> None:
     inhabitant = place.services[service][0]
