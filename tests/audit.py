@@ -33,4 +33,5 @@ async def faults_of(database_url: str) -> dict[str, list[str]]:
 
 async def audit(database_url: str) -> None:
     """One outcome for each run, no step accepted twice, nothing stuck, tables equal replay."""
-    assert await faults_of(database_url) == {}
+    found = await faults_of(database_url)
+    assert not found, found

@@ -30,7 +30,7 @@ RIGHTS = {
     ],
     "anabranch_reader": ["GRANT SELECT ON {seen} TO {role}"],
     "anabranch_operator": [
-        "GRANT SELECT ON {seen}, {rows} TO {role}",
+        "GRANT SELECT ON {seen}, {rows}, anabranch.snapshots TO {role}",
         "GRANT INSERT, UPDATE, DELETE ON {rows} TO {role}",
         "GRANT EXECUTE ON FUNCTION anabranch.erase(uuid, text, text) TO {role}",
     ],
