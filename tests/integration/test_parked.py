@@ -157,6 +157,14 @@ async def test_what_the_broker_gave_up_says_so() -> None:
     assert (one.routing_key, one.reason) == ("step.requested.A", "delivery_limit in anabranch.step.A")
 
 
+def test_what_a_client_says_of_a_message_that_the_broker_gave_up_is_not_believed() -> None:
+    """Its headers were the client's: by the key it says, an operator's `replay` would publish for it."""
+    death = {"reason": "delivery_limit", "queue": "anabranch.router", "routing-keys": ["run.requested"], "time": 5}
+    said = {"routing-key": "step.completed", "reason": "mine", "parked-at": "never"}
+    one = parked.parked(Delivery(PARKED_QUEUE, b"{}", "id", headers={**said, "x-death": [death]}))
+    assert (one.routing_key, one.reason, one.since) == ("run.requested", "delivery_limit in anabranch.router", "5")
+
+
 def test_a_message_from_elsewhere_is_shown_as_it_is() -> None:
     one = parked.parked(Delivery(PARKED_QUEUE, b"{}", None, headers={"x-death": "nonsense"}))
     assert (one.id, one.routing_key, one.reason) == ("", PARKED_QUEUE, "unknown in a queue")

@@ -5,6 +5,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -15,11 +16,15 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import AMQPError, ChannelAccessRefused
 
 from anabranch.runtime import parked
+from anabranch.runtime.handler import utcnow
 from anabranch.runtime.ports import Delivery, Denied, Inbox, Outgoing
+from anabranch.runtime.postgres.store import PostgresStore
 from anabranch.runtime.rabbitmq.parties import CLIENT, OPERATOR, ROUTER, SUPERVISOR, WORKER, Party
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
+from anabranch.runtime.watch import Watch
 from anabranch_contracts.addresses import (
     EXCHANGE,
+    MARK,
     PARKED_QUEUE,
     ROUTER_QUEUE,
     SERVICE_QUEUES,
@@ -202,6 +207,24 @@ async def test_a_missing_right_is_said_with_its_mend(servers: Locked) -> None:
     assert "`client` in ops/rabbitmq/definitions.json" in refused.value.mend
     assert not transport.healthy()
     await transport.close()
+
+
+async def test_a_watch_without_the_right_to_leave_marks_looks_on(servers: Locked, database_url: str) -> None:
+    transport, store = RabbitTransport(servers.amqp("router"), party=ROUTER), PostgresStore(database_url)
+    await transport.connect()
+    with pytest.raises(Denied, match="ACCESS_REFUSED") as refused:
+        await transport.mark(MARK + "of-a-router")
+    assert "`router` in ops/rabbitmq/definitions.json" in refused.value.mend
+    watching = asyncio.create_task(Watch(store, transport, utcnow, every=0.1).run())
+    looked: set[datetime] = set()
+    async with asyncio.timeout(20):
+        while len(looked) < 3 and not watching.done():
+            looked.add((await store.lookout()).looked_at)
+            await asyncio.sleep(0.05)  # SQL has no signal
+    assert not watching.done() and transport.healthy()
+    watching.cancel()
+    await transport.close()
+    await store.close()
 
 
 async def test_a_wrong_password_is_said_with_its_mend(servers: Locked) -> None:

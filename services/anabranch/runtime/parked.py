@@ -34,11 +34,15 @@ class Parked:
 
 
 def parked(delivery: Delivery) -> Parked:
-    """Read what is known of it: from us, or from the broker that gave it up."""
+    """Read what is known of it: from the broker that gave it up, or from us.
+
+    The broker first: what it gave up has the other headers from whoever published it. We keep none of the broker's.
+    """
     headers, death = delivery.headers, _death(delivery)
-    key = headers.get("routing-key") or next(iter(death.get("routing-keys") or ()), delivery.routing_key)
-    reason = headers.get("reason") or f"{death.get('reason', 'unknown')} in {death.get('queue', 'a queue')}"
-    since = headers.get("parked-at") or death.get("time")
+    given_up = f"{death.get('reason', 'unknown')} in {death.get('queue', 'a queue')}"
+    key = next(iter(death.get("routing-keys") or ()), None) or headers.get("routing-key") or delivery.routing_key
+    reason = given_up if death else headers.get("reason") or given_up
+    since = death.get("time") or headers.get("parked-at")
     return Parked(delivery, delivery.message_id or "", str(key), str(reason), str(since) if since else None)
 
 
@@ -58,13 +62,13 @@ async def opened(transport: Transport, most: int = MOST) -> AsyncIterator[tuple[
         yield await transport.consume([], 1), found, there
         return
     inbox = await transport.consume([PARKED_QUEUE], wanted)
-    while len(found) < wanted and (taken := await _next(inbox, wanted - len(found))):
+    while len(found) < wanted and (taken := await next_of(inbox, wanted - len(found))):
         found += map(parked, taken)
     yield inbox, found, there
 
 
-async def _next(inbox: Inbox, most: int) -> list[Delivery]:
-    """What comes next; [] when somebody else took the rest."""
+async def next_of(inbox: Inbox, most: int) -> list[Delivery]:
+    """What comes next; [] when nothing does: somebody else took the rest."""
     try:
         return await asyncio.wait_for(inbox.take(most), QUIET_SECONDS)
     except TimeoutError:

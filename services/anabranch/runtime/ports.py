@@ -93,11 +93,13 @@ class Asked:
 class Lookout:
     """Where the watch stands: `mark` is agreed with the broker, `identity` tells this database from others.
 
-    `age` = seconds since somebody looked, `moved` = whether anything was recorded that nobody has looked at.
+    `looked_at` = when somebody last looked, `age` = seconds since then, both by the database's clock; `moved` = whether
+    anything was recorded that nobody has looked at.
     """
 
     identity: str
     mark: UUID | None
+    looked_at: datetime
     age: float
     moved: bool
 
@@ -165,8 +167,8 @@ class Store(Protocol):
         """Runs that work and of which nothing was recorded since the last look, though there was before it."""
         ...
 
-    async def looked(self, mark: UUID) -> None:
-        """Note that somebody looked, and the mark now agreed with the broker."""
+    async def looked(self, mark: UUID | None) -> None:
+        """Note that somebody looked, and the mark now agreed with the broker; None = none could be left there."""
         ...
 
     async def asked_agents(self, before: datetime) -> list[str]:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.outbox import again
+from anabranch.runtime.parked import next_of
 from anabranch.runtime.ports import Delivery, Depth, Inbox, Transport
 from anabranch.runtime.reading import identity_of
 from anabranch_contracts.addresses import ROUTER_QUEUE, SUPERVISOR_QUEUE, step_queue
@@ -68,8 +69,7 @@ async def _sort(transport: Transport, queue: str, depth: Depth, cleared: Cleared
         return
     inbox = await transport.consume([queue], BATCH)
     left = depth.ready
-    while left:
-        taken = await inbox.take(min(left, BATCH))
+    while left and (taken := await next_of(inbox, min(left, BATCH))):
         await _sort_batch(transport, inbox, taken, cleared)
         left -= len(taken)
     await inbox.stop()

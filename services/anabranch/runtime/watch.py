@@ -24,7 +24,7 @@ from anabranch.domain.pending import pending_steps, wake_up
 from anabranch.domain.suspects import Seen, lost, seen
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.outbox import NewId
-from anabranch.runtime.ports import Asked, Conflict, Depth, Lookout, Store, Transport, Unavailable
+from anabranch.runtime.ports import Asked, Conflict, Denied, Depth, Lookout, Store, Transport, Unavailable
 from anabranch.runtime.recovery import Report, Window, recover, states
 from anabranch.runtime.telemetry import OFFERED_AGAIN
 from anabranch_contracts.addresses import MARK, step_queue
@@ -60,12 +60,15 @@ class Watch:
         self._queues: dict[str, Seen] = {}
         self._offered: dict[str, dict[Key, datetime]] = {}
         self._woken: set[UUID] = set()
+        self._refused: set[str] = set()
 
     async def run(self) -> None:
         """Look at once and then now and again, until cancelled."""
         while True:
             try:
                 await self.look()
+            except Denied as refusal:  # the service works, and what it may not do was told
+                self._deny(refusal)
             except (Conflict, Unavailable):
                 raise
             except Exception:  # a defect here costs the safety net, not the service
@@ -84,25 +87,34 @@ class Watch:
             if not held:
                 return
             lookout = await self._store.lookout()
-            if lookout.mark is None:
-                pass  # nobody has looked yet: what services have told the broker so far is believed
-            elif not await self._transport.marked(mark_name(lookout, lookout.mark)):
+            if lookout.mark is not None and not await self._transport.marked(mark_name(lookout, lookout.mark)):
                 await self._recover(began)
             elif lookout.age < self._every / 2:
                 return
-            else:
+            else:  # without a mark too: what services have told the broker so far is believed
                 await self._sweep(lookout, began)
-                if not lookout.moved:
+                if not lookout.moved and lookout.mark is not None:
                     return
             await self._agree(lookout)
 
     async def _agree(self, lookout: Lookout) -> None:
-        """A new mark, known to the broker before the database believes it."""
+        """A new mark, known to the broker before the database believes it; none where we may not leave one."""
         mark = self._new_id()
-        await self._transport.mark(mark_name(lookout, mark))
-        await self._store.looked(mark)
+        try:
+            await self._transport.mark(mark_name(lookout, mark))
+        except Denied as refusal:
+            self._deny(refusal)
+            await self._store.looked(None)
+        else:
+            await self._store.looked(mark)
         if lookout.mark is not None:
             await self._transport.unmark(mark_name(lookout, lookout.mark))
+
+    def _deny(self, refusal: Denied) -> None:
+        """Say once what is not done, and what mends it."""
+        if str(refusal) not in self._refused:
+            self._refused.add(str(refusal))
+            log.error("the watch is refused a right", error=str(refusal), mend=refusal.mend)
 
     async def _recover(self, began: datetime) -> None:
         log.warning("the broker does not know this database's mark: publishing again all that is owed")

@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from anabranch.domain.suspects import GRACE, LEAVING
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
+from anabranch.runtime.ports import Denied
 from anabranch.runtime.watch import Watch
 from anabranch_contracts.addresses import ROUTER_QUEUE, SUPERVISOR_QUEUE, step_queue
 from tests.unit.runtime.house import House
@@ -73,6 +75,32 @@ async def test_a_database_without_a_mark_believes_the_broker(watched: Watched) -
     await watched.look()
     assert await watched.steps() == ["b0#1"], "the router's alone"
     assert len(watched.house.broker.marks) == 1
+
+
+class Refusing(MemoryTransport):
+    """A broker that lets nobody leave marks."""
+
+    async def mark(self, mark: str) -> None:
+        raise Denied("no marks here", "give the right")
+
+
+async def test_who_may_leave_no_mark_says_so_once_and_goes_on_looking(
+    watched: Watched,
+) -> None:
+    watched.house.transport = Refusing(watched.house.broker)
+    watched.watch = watched.another()
+    watched.house.broker.marks.clear()
+    await watched.ask()
+    with capture_logs() as said:
+        await watched.look()
+        assert await watched.steps() == ["b0#1", "b0#1"], "the router's, and once more: the mark was missing"
+        watched.house.broker.queues[step_queue("A")].watchers.clear()
+        for _ in range(3):
+            await watched.look()
+            watched.house.broker.queues[step_queue("A")].watchers.clear()
+        await watched.look(LEAVING.total_seconds())
+    assert await watched.steps() == ["b0#1"], "lost singly, it was found"
+    assert [line["mend"] for line in said if line["log_level"] == "error"] == ["give the right"]
 
 
 async def test_a_log_that_was_put_back_is_noticed(watched: Watched) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "user_requests": ("run_id", "request_id"),
     "checkpoints": ("run_id", "checkpoint_id"),
 }
+EPOCH = datetime.fromtimestamp(0, UTC)
 TERMINAL = {"completed", "failed", "cancelled", "rejected"}
 
 
@@ -35,6 +36,7 @@ class MemoryStore:
     known: UUID | None = None
     looked_to: int = 0
     horizon: int = 0
+    looks: int = 0
 
     @staticmethod
     def key(table: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -74,15 +76,17 @@ class MemoryStore:
             self.watched = not free
 
     async def lookout(self) -> Lookout:
-        return Lookout("memory", self.known, float("inf"), len(self.log) > self.looked_to)
+        looked_at = EPOCH + timedelta(seconds=self.looks)
+        return Lookout("memory", self.known, looked_at, float("inf"), len(self.log) > self.looked_to)
 
     async def standing_runs(self) -> list[UUID]:
         rows = self.tables["run_rows"]
         seen = {r.run_id for r in self.log[self.looked_to : self.horizon] if r.version == rows[r.run_id,]["version"]}
         return sorted(run_id for run_id in seen if rows[run_id,]["status"] in ("pending", "running"))
 
-    async def looked(self, mark: UUID) -> None:
+    async def looked(self, mark: UUID | None) -> None:
         self.looked_to, self.horizon, self.known = self.horizon, len(self.log), mark
+        self.looks += 1
 
     async def asked_agents(self, before: datetime) -> list[str]:
         return sorted({row["agent"] for row in self._asked() if row["requested_at"] < before})

@@ -62,6 +62,7 @@ def create_engine(url: str, command_timeout: float | None = COMMAND_SECONDS, **p
         async_creator=connection,
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
+        hide_parameters=True,  # they are payloads, and an error is logged
         **(pool or POOLED),
     )
 

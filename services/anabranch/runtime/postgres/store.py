@@ -86,7 +86,7 @@ class PostgresStore:
         async with translated():
             return await watch.standing(self.engine)
 
-    async def looked(self, mark: UUID) -> None:
+    async def looked(self, mark: UUID | None) -> None:
         async with translated():
             await watch.looked(self.engine, mark)
 

@@ -16,7 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from anabranch.runtime.ports import Asked, Lookout
 
+PATIENT = "SET LOCAL idle_in_transaction_session_timeout = 0"  # a recovery may take minutes, in other sessions
 HOLD = "SELECT pg_try_advisory_xact_lock(hashtext('anabranch watch'))"
+WRITE = "UPDATE anabranch.watch SET looked_at = looked_at"
 TABLES = "(SELECT oid FROM pg_database WHERE datname = current_database()), 'anabranch.events'::regclass::oid"
 IDENTITY = (
     "SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()), "
@@ -24,7 +26,7 @@ IDENTITY = (
 )
 LESS = f"SELECT concat_ws('/', {TABLES})"
 LOOKOUT = (
-    "SELECT w.mark, extract(epoch FROM clock_timestamp() - w.looked_at)::double precision AS age, "
+    "SELECT w.mark, w.looked_at, extract(epoch FROM clock_timestamp() - w.looked_at)::double precision AS age, "
     "EXISTS (SELECT 1 FROM anabranch.events e WHERE e.xid >= w.looked_to) AS moved FROM anabranch.watch w"
 )
 STANDING = (
@@ -59,16 +61,24 @@ ASKED_STEPS = (
 
 @asynccontextmanager
 async def hold(engine: AsyncEngine) -> AsyncIterator[bool]:
-    """The lock of the watch, as long as this transaction is open; it has no snapshot and holds nobody up."""
+    """The lock of the watch, as long as this transaction is open; it has no snapshot and holds nobody up.
+
+    Whoever gets it has written to the watch: where that fails nobody leaves marks that are never agreed.
+    """
     async with engine.begin() as connection:
-        yield bool((await connection.exec_driver_sql(HOLD)).scalar())
+        await connection.exec_driver_sql(PATIENT)
+        held = bool((await connection.exec_driver_sql(HOLD)).scalar())
+        if held:
+            async with engine.begin() as writing:  # in a transaction of its own: this one must not hold back horizons
+                await writing.exec_driver_sql(WRITE)
+        yield held
 
 
 async def lookout(engine: AsyncEngine) -> Lookout:
     """Where the watch stands."""
     async with engine.connect() as connection:
         row = (await connection.exec_driver_sql(LOOKOUT)).one()
-        return Lookout(await _identity(connection), row.mark, row.age, row.moved)
+        return Lookout(await _identity(connection), row.mark, row.looked_at, row.age, row.moved)
 
 
 async def _identity(connection: AsyncConnection) -> str:
@@ -80,7 +90,7 @@ async def _identity(connection: AsyncConnection) -> str:
         return str((await connection.exec_driver_sql(LESS)).scalar())
 
 
-async def looked(engine: AsyncEngine, mark: UUID) -> None:
+async def looked(engine: AsyncEngine, mark: UUID | None) -> None:
     """Note that somebody looked."""
     async with engine.begin() as connection:
         await connection.exec_driver_sql(LOOKED, (mark,))
