@@ -2,7 +2,7 @@
 
 mutmut wants one `src`, so one is laid out in `.mutation/` with links to both source roots; verdicts are kept there, and
 only what has none, or is named, is tried again. The tests are collected once and each mutant is a fork that runs those
-that reach it, the quickest first: a fifth of the work of a pytest for each.
+that reach it, what found its neighbours first: a fraction of the work of a pytest for each.
 """
 
 import argparse
@@ -13,7 +13,9 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from operator import itemgetter
 from pathlib import Path
 from random import Random
+from resource import RLIMIT_CPU, setrlimit
 from shutil import rmtree
+from time import process_time
 from typing import Any
 
 import hypothesis
@@ -37,12 +39,14 @@ LINKS = {
     "pyproject.toml": "pyproject.toml",
 }
 BROAD = "tests/golden/test_decisions.py"
+KILLERS, SECONDS = 20, 20
 KILLED, SURVIVED, UNREACHED = (1, 3), (0,), (33, 5)
 
 
 def lay_out() -> None:
     """The one source root that mutmut wants."""
     (PLACE / "src").mkdir(parents=True, exist_ok=True)
+    (PLACE / "killers").mkdir(exist_ok=True)
     for name, target in LINKS.items():
         if not (PLACE / name).is_symlink():
             (PLACE / name).symlink_to(ROOT / target)
@@ -52,14 +56,29 @@ def lay_out() -> None:
 
 
 class _Failed:
-    """Ends the process at the first failure, before anybody writes a report of it."""
+    """Ends the process at the first failure, before anybody writes a report of it; what failed is written down."""
+
+    killers: Path
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_call(self) -> Generator[None, object, object]:
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        return (yield from self._watched(item))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        return (yield from self._watched(item))
+
+    def _watched(self, item: pytest.Item) -> Generator[None, object, object]:
         try:
             return (yield)
         except BaseException:
+            before = [one for one in _lines(self.killers) if one != item.nodeid]
+            self.killers.write_text("\n".join([item.nodeid, *before[:KILLERS]]))
             os._exit(1)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
 
 
 class Collected(PytestRunner):
@@ -71,7 +90,8 @@ class Collected(PytestRunner):
         """Collect in the parent; forks find it there."""
         with change_cwd("mutants"):
             args = ["--rootdir=.", "-q", "-s", *self._pytest_add_cli_args, *self._pytest_add_cli_args_test_selection]
-            config = _prepareconfig(args, [_Failed()])
+            self._failed = _Failed()
+            config = _prepareconfig(args, [self._failed])
             config._do_configure()
             self._session = Session.from_config(config)
             config.hook.pytest_sessionstart(session=self._session)
@@ -82,18 +102,22 @@ class Collected(PytestRunner):
         if mutant_name is None:
             return super().run_tests(mutant_name=None, tests=tests)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        items = [self._items[test] for test in sorted(tests, key=_promise(mutant_name))[: self.most]]
+        spent = int(process_time())
+        setrlimit(RLIMIT_CPU, (spent + SECONDS, spent + SECONDS + 1))
+        self._failed.killers = PLACE / "killers" / mutant_name.rpartition("__mutmut_")[0]
+        items = [self._items[test] for test in sorted(tests, key=self._promise(mutant_name))[: self.most]]
         _forget()
         with change_cwd("mutants"):
             for item, following in zip(items, [*items[1:], None], strict=True):
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         return 0
 
-
-def _promise(mutant_name: str) -> Callable[[str], int]:
-    """What sees most comes first, then the tests that are named like what is mutated."""
-    module = mutant_name.rpartition(".")[0].rpartition(".")[2]
-    return lambda test: 0 if test.startswith(BROAD) else 1 if f"test_{module}" in test else 2
+    def _promise(self, mutant_name: str) -> Callable[[str], int]:
+        """What found other mutants of the function comes first, then what sees most, then what is named like it."""
+        known = {test: i for i, test in enumerate(_lines(self._failed.killers))}
+        module = mutant_name.rpartition(".")[0].rpartition(".")[2]
+        others = (BROAD, f"test_{module}", "")
+        return lambda test: known.get(test, len(known) + next(i for i, other in enumerate(others) if other in test))
 
 
 def _forget() -> None:
@@ -179,7 +203,7 @@ def main() -> None:
         hypothesis.settings.load_profile("mutation")
         patched: Any = mutmut
         sys.modules["mutmut.workers.isolation"].PytestRunner = Collected  # type: ignore[attr-defined]
-        ForkRunner.startup = _startup  # type: ignore[method-assign]
+        ForkRunner.startup = _startup  # type: ignore[method-assign, assignment]
         Collected.most = args.tests
         if args.sample is not None:
             draw(args.sample, args.seed)

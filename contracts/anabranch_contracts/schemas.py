@@ -58,7 +58,7 @@ def documents() -> dict[str, str]:
 
 
 def _schema(model: type[BaseModel]) -> str:
-    return _text({"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema(by_alias=True)})
+    return _text({"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()})
 
 
 def _text(value: JSON) -> str:

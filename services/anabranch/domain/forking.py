@@ -43,7 +43,7 @@ class Fork:
 
     def content_hash(self) -> str:
         """Identity of what is asked."""
-        return sha256(orjson.dumps(self.command.model_dump(mode="json"))).hexdigest()
+        return sha256(orjson.dumps(self.command.model_dump())).hexdigest()
 
     def with_source(self, events: Sequence[Recorded]) -> "Fork":
         """The same with the events it starts from."""
@@ -138,7 +138,7 @@ def _topology(command: ForkRun, events: Sequence[Recorded], upto: int) -> Topolo
     state = fold(events[:upto])
     assert state is not None
     if topology is not None:
-        errors = check(topology, RunConfig.model_validate(state.config or {}))
+        errors = check(topology, RunConfig.model_validate(state.config))
     if topology is None or errors:
         raise Refused("; ".join(errors))
     missing = sorted(_places(state) - Graph(topology.canonical()).node.keys())

@@ -72,8 +72,7 @@ def fail(turn: Turn, fork: Fork, error: dict[str, JSON]) -> None:
     if fork.owner is None:
         turn.record(RunFailed(error))
         return
-    if not fork.policy.get("terminate_orphans", True):
-        _leave_behind(turn, fork, "its fork failed")
+    _leave_behind(turn, fork, "its fork failed")
     cancel_inside(turn, fork, "its fork failed")
     owner = turn.state.branches[fork.owner]
     turn.record(ForkSettled(fork.id, owner.id, "failed", fork.arrivals, fork.failed))
@@ -135,7 +134,7 @@ def expire(turn: Turn, fork: Fork) -> None:
     """A fork's time is over: it fails, or goes on with what is there, or a person decides."""
     seconds = fork.policy.get("timeout")
     error = {"kind": "timeout", "type": "ConvergenceTimeout", "message": f"not there after {seconds:g} s"}
-    match fork.policy.get("on_timeout", "fail"):
+    match fork.policy.get("on_timeout"):
         case "proceed":
             turn.record(ForkWaived(fork.id, "timeout"))
             _leave_behind(turn, fork, "its fork timed out", error)

@@ -21,6 +21,7 @@ SPELLINGS: list[tuple[str, r.Rule]] = [
     ("timeout(0.5)", r.TimeoutRule(max_duration_seconds=0.5)),
     ("max_turns(5)", r.MaxTurnsRule(max_turns=5)),
     ("max_turns(A <-> B, 5)", r.MaxTurnsRule(max_turns=5, agents=["A", "B"])),
+    ("max_turns(A, B <-> C, 5)", r.MaxTurnsRule(max_turns=5, agents=["A, B", "C"])),
     ("  max_turns( A<->B ,5 ) ", r.MaxTurnsRule(max_turns=5, agents=["A", "B"])),
     ("max_branches(5)", r.MaxBranchesRule(max_branches=5)),
     ("max_parallel_branches(5)", r.MaxParallelBranchesRule(max_parallel_branches=5)),
@@ -101,6 +102,21 @@ def test_what_is_no_rule_is_refused_with_its_reason(value: JSON, why: str) -> No
     assert rule is None and why in "; ".join(errors)
     topology, errors = parse_topology({"nodes": ["A"], "rules": [value]})
     assert topology is None and why in "; ".join(errors)
+
+
+LONG = "x" * 100
+QUOTED: list[tuple[JSON, str]] = [
+    (LONG, f"rules: '{LONG[:80]}' is no rule; known are max_steps"),
+    (f"max_steps({LONG})", f"rules: 'max_steps({LONG[:70]}' needs one number"),
+    (f"max_turns({LONG})", f"rules: 'max_turns({LONG[:70]}' needs a number of turns"),
+    ([LONG], f"""rules: "['{LONG[:78]}" is no rule; write max_steps(100)"""),
+    ({"type": LONG}, f"rules: unknown rule '{LONG[:80]}'; known are TimeoutRule"),
+]
+
+
+@pytest.mark.parametrize(("value", "why"), QUOTED, ids=range(len(QUOTED)))
+def test_what_is_refused_is_quoted_up_to_a_bound(value: JSON, why: str) -> None:
+    assert r.parse_rule(value)[1][0].startswith(why)
 
 
 @pytest.mark.parametrize("value", BEYOND, ids=str)

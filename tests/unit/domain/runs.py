@@ -109,7 +109,7 @@ class Run:
         new = copy(self)
         new.state, new.events = RunState(FORKED), []
         command = m.ForkRun(run_id=self.state.run_id, new_run_id=FORKED, at=at, **replaced)
-        new.tell(Supervisor(), Fork(FORKED, command, events=self.events))
+        new.tell(Supervisor(), Fork(FORKED, command).with_source(self.events))
         return new
 
     def wait(self, seconds: float) -> None:

@@ -104,6 +104,21 @@ def test_a_condition_may_ask_about_run_branch_step_and_context(condition: str) -
     assert run.at("B")
 
 
+JUST: list[JSON] = [[0] * 10_000, "x" * 10_000, {str(i): 0 for i in range(10_000)}]
+
+
+@pytest.mark.parametrize("value", JUST, ids=["list", "text", "object"])
+def test_what_is_just_not_too_large_is_seen(value: JSON) -> None:
+    rule = {"type": "ConditionalRule", "condition": "size(context.just) == 10000", "action": "allow"}
+    assert Run({**CHAIN, "rules": [rule]}, context={"just": value}).at("A")
+
+
+def test_what_is_too_large_inside_is_left_out_and_the_rest_is_seen() -> None:
+    rule = {"type": "ConditionalRule", "condition": "has(context.o.small) && !has(context.o.large)", "action": "allow"}
+    context = {"o": {"small": 1, "large": [{"deep": "x" * 10_001}]}}
+    assert Run({**CHAIN, "rules": [rule]}, context=context).at("A")
+
+
 LARGE = [
     ([0] * 10_001, "context.large"),
     ("x" * 10_001, "context.large"),
@@ -172,11 +187,31 @@ def test_the_guard_keeps_out_what_could_grow_without_end_and_says_why(condition:
     assert run.state.status == "rejected" and "ConditionalRule" in run.state.error["message"]
 
 
+LONG = "x" * 100
+QUOTED = [
+    (LONG, f"asks about '{LONG[:80]}'; known"),
+    (f"run.{LONG} == 1", f"asks about run.{LONG[:80]}; known"),
+    (f"{LONG}() == 1", f"calls '{LONG[:80]}', which"),
+]
+
+
+@pytest.mark.parametrize(("condition", "why"), QUOTED, ids=range(len(QUOTED)))
+def test_what_is_strange_is_quoted_up_to_a_bound(condition: str, why: str) -> None:
+    assert (wrong_with(condition) or "").startswith(why)
+
+
+def test_what_the_parser_says_is_one_line_up_to_a_bound() -> None:
+    said = wrong_with(f"'{'x' * 1000}' <") or ""
+    assert said.startswith("is no CEL expression: ") and len(said) == len("is no CEL expression: ") + 300
+    assert "\n" not in said and "  " not in said
+
+
 FINE = [
     "(" * 32 + "true" + ")" * 32,
     " && ".join(["[1].all(x, x > 0)"] * 4),
     "'((((' + \"[].map(x, [].map(y, y))\" != '' // .map( .map( '",
     "'''[].map(x, [].map(y, y))''' != r'\\' // it's",
+    "[1].all(x, (x in [1]) && size([x]) == 1)",
     "[1, 2].exists(x, x == 2) && [1].exists_one(x, true)",
     " + ".join(["1"] * 33) + " == 33",
 ]
@@ -206,6 +241,14 @@ def test_a_python_condition_sees_what_cel_sees() -> None:
     (ctx,) = seen
     assert (ctx.session_id, ctx.user_data, ctx.run["id"], ctx.step["agent"]) == ("s", {}, str(RUN), "A")
     assert ctx.context["not a name"] == 1
+
+
+def test_what_the_seed_asks_for_is_there_when_the_context_does_not_say_it() -> None:
+    seen: list[SimpleNamespace] = []
+    rule = ConditionalRule(condition=lambda ctx: seen.append(ctx) or True)  # type: ignore[arg-type]
+    Run({**CHAIN, "rules": [rule.wire()]})
+    (ctx,) = seen
+    assert (ctx.metadata, ctx.user_data, ctx.session_id) == ({}, {}, None)
 
 
 def test_a_python_condition_that_raises_does_not_hold() -> None:

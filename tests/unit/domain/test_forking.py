@@ -300,3 +300,11 @@ def test_who_asks_for_the_same_fork_once_more_is_told_the_outcome_too() -> None:
     assert (awaited.reply_to, awaited.reply_correlation) == ("q", "c") and run.state.replies == [("q", "c")]
     with pytest.raises(Refused, match="exists; use another new_run_id"):
         run.tell(Supervisor(), Fork(FORKED, ForkRun(run_id=RUN, new_run_id=FORKED, at=2), "q", "d"))
+
+
+def test_of_nodes_that_are_missing_the_first_are_named() -> None:
+    run = Run({"nodes": [f"n{i:02}" for i in range(25)]})
+    with pytest.raises(Refused) as refusal:
+        run.fork(run.state.version, topology={"nodes": ["A"]})
+    named = ", ".join(f"n{i:02}" for i in range(20))
+    assert str(refusal.value) == f"topology: the run refers to {named}, which the new topology does not have"

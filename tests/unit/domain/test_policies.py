@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from anabranch.domain.state import Fork
 from anabranch.domain.turn import Refused
+from anabranch_contracts.config import ConvergencePolicy
 from anabranch_contracts.reply_builders import final_response, parallel_invoke
 from tests.unit.domain.runs import Run
 
@@ -59,6 +61,31 @@ def test_a_fork_is_met_while_no_more_fail_than_its_ratio_allows(ratio: float, fa
     else:
         assert run.state.status == "failed" and run.state.error["type"] == "ForkFailed"
     assert run.replayed() == run.state
+
+
+UNSAID: list[tuple[JSON, int, int, JSON]] = [
+    ({}, 0, 0, {"unmet": False, "brittle": True, "doubtful": False, "shared": False}),
+    ({}, 1, 1, {"unmet": True, "brittle": True, "doubtful": True, "shared": False}),
+    ({"min_ratio": 0.5}, 1, 1, {"unmet": False, "brittle": True, "doubtful": False, "shared": False}),
+    ({"eager": True}, 0, 1, {"unmet": False, "brittle": True, "doubtful": False, "shared": False}),
+    ({"eager": True}, 0, 2, {"unmet": False, "brittle": True, "doubtful": False, "shared": True}),
+]
+
+
+@pytest.mark.parametrize(("policy", "failed", "arrivals", "expected"), UNSAID)
+def test_what_a_recorded_policy_does_not_say_is_as_the_defaults_say(
+    policy: JSON, failed: int, arrivals: int, expected: JSON
+) -> None:
+    for whole in (policy, {**ConvergencePolicy().model_dump(), **policy}):
+        fork = Fork("f", "b0", "H", 2, whole, "", failed=failed, arrivals=arrivals)
+        assert {name: getattr(fork, name) for name in expected} == expected
+
+
+def test_whom_a_recorded_policy_does_not_call_an_orphan_is_cancelled() -> None:
+    run = split(2)
+    run.state.forks["b0.f1"].policy = {"eager": True, "min_ratio": 0.5}
+    reply(run, 0)
+    assert run.last("BranchCancelled").branch_id == "b0.f1.b1" and not run.of("BranchOrphaned")
 
 
 def test_an_insufficient_fork_proceeds_where_its_policy_says_so() -> None:
