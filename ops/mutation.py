@@ -10,10 +10,11 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
+from math import ceil
 from operator import itemgetter
 from pathlib import Path
 from random import Random
-from resource import RLIMIT_CPU, setrlimit
+from resource import RLIMIT_CPU, getrlimit, setrlimit
 from shutil import rmtree
 from time import process_time
 from typing import Any
@@ -25,6 +26,7 @@ from _pytest.main import Session
 from mutmut import __main__ as mutmut
 from mutmut.mutation.data import SourceFileMutationData
 from mutmut.runners.harness import PytestRunner
+from mutmut.state import state
 from mutmut.utils.file_utils import change_cwd, walk_mutatable_files
 from mutmut.workers.isolation import ForkRunner
 
@@ -39,7 +41,8 @@ LINKS = {
     "pyproject.toml": "pyproject.toml",
 }
 BROAD = "tests/golden/test_decisions.py"
-KILLERS, SECONDS = 20, 20
+KILLERS = 20  # of a function are remembered
+SECONDS = 5  # of work more than twice the usual are without end
 KILLED, SURVIVED, UNREACHED = (1, 3), (0,), (33, 5)
 
 
@@ -77,6 +80,11 @@ class _Failed:
             os._exit(1)
 
 
+def _limit(seconds: float) -> None:
+    """End the process when it has worked for so long from now on: what goes round for ever is soon done with."""
+    setrlimit(RLIMIT_CPU, (ceil(process_time() + seconds), getrlimit(RLIMIT_CPU)[1]))
+
+
 def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
@@ -102,13 +110,12 @@ class Collected(PytestRunner):
         if mutant_name is None:
             return super().run_tests(mutant_name=None, tests=tests)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        spent = int(process_time())
-        setrlimit(RLIMIT_CPU, (spent + SECONDS, spent + SECONDS + 1))
         self._failed.killers = PLACE / "killers" / mutant_name.rpartition("__mutmut_")[0]
         items = [self._items[test] for test in sorted(tests, key=self._promise(mutant_name))[: self.most]]
         _forget()
         with change_cwd("mutants"):
             for item, following in zip(items, [*items[1:], None], strict=True):
+                _limit(SECONDS + 2 * state().duration_by_test[item.nodeid])
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         return 0
 
