@@ -1,10 +1,12 @@
 """What a publish may come to: in doubt it says so, at once or in time; what is confirmed is there."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from aiormq.connection import Connection
 
 from anabranch.runtime.ports import Delivery, Inbox, Outgoing, Unavailable
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
@@ -76,6 +78,67 @@ async def test_a_publish_that_heartbeats_cut_off_is_an_unknown_outcome_and_no_ca
                 await transport.publish([message()])
         task = asyncio.current_task()
         assert task is not None and not task.cancelling()
+        assert not transport.healthy()
+
+
+WAITS: dict[str, Callable[[RabbitTransport], Awaitable[object]]] = {
+    "publish": lambda transport: transport.publish([message()]),
+    "park": lambda transport: transport.park(Delivery("run.cancel", b"{}"), "a reason"),
+    "probe": RabbitTransport.probe,
+    "depth": lambda transport: transport.depth(ROUTER_QUEUE),
+    "declare steps": lambda transport: transport.declare_steps(["New"]),
+    "consume": lambda transport: transport.consume([ROUTER_QUEUE], 1),
+}
+ENDS = [pytest.param(None, id="without a word"), pytest.param(asyncio.CancelledError(), id="by heartbeats")]
+
+
+async def end(transport: RabbitTransport, why: BaseException | None) -> None:
+    """What the client does where the stream ends between two frames, or nothing came for two heartbeats."""
+    assert transport._connection is not None and transport._connection.transport is not None
+    await transport._connection.transport.connection.close(why)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client does not wait for its broker's good-bye, which would not come."""
+    monkeypatch.setattr(Connection, "READER_CLOSE_TIMEOUT", 0.1)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("why", ENDS)
+@pytest.mark.parametrize("wait", WAITS)
+async def test_whoever_waits_while_the_connection_ends_is_told_of_an_outage(
+    amqp_url: str, wait: str, why: BaseException | None
+) -> None:
+    async with linked(amqp_url) as link:
+        transport = RabbitTransport(link.url, publish_timeout=60)
+        await transport.connect()
+        link.hold()
+        waiting = asyncio.ensure_future(WAITS[wait](transport))
+        await asyncio.sleep(0.05)
+        ending = asyncio.create_task(end(transport, why))
+        with pytest.raises(Unavailable, match="RabbitMQ"):
+            await waiting
+        link.release()
+        await ending
+        await transport.close()
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("why", ENDS)
+async def test_who_leaves_a_connection_that_ends_just_leaves(amqp_url: str, why: BaseException | None) -> None:
+    async with linked(amqp_url) as link:
+        transport = RabbitTransport(link.url)
+        await transport.connect()
+        await transport.consume([ROUTER_QUEUE], 1)
+        link.hold()
+        leaving = asyncio.create_task(transport.close())
+        await asyncio.sleep(0.05)
+        ending = asyncio.create_task(end(transport, why))
+        await asyncio.sleep(0.05)
+        link.release()
+        await leaving
+        await ending
         assert not transport.healthy()
 
 

@@ -8,17 +8,15 @@ is told from death by asking the broker about something else, before and after.
 """
 
 import asyncio
-from contextlib import suppress
 
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import AMQPError
 
+from anabranch.runtime.rabbitmq.outages import leaving
 from anabranch_contracts.addresses import EXCHANGE, PROBE, step_key, step_queue
 
 ANSWER_SECONDS, BURIAL_SECONDS = 4.0, 30.0
-FAILURES = (AMQPError, OSError, TimeoutError, RuntimeError)
 log = structlog.get_logger(__name__)
 
 
@@ -27,7 +25,7 @@ async def bury(url: str, agent: str, body: bytes) -> None:
 
     By a connection of its own, and a channel for each question: a channel that published to such a queue hangs.
     """
-    with suppress(*FAILURES):
+    with leaving():
         async with asyncio.timeout(BURIAL_SECONDS), await aio_pika.connect(url) as connection:
             if await _confirms(connection, PROBE) and not await _confirms(connection, step_key(agent), body):
                 channel = await (await connection.channel()).get_underlay_channel()

@@ -27,7 +27,8 @@ class Errands:
     async def _open(self) -> AbstractChannel:
         if self._channel is None or self._channel.is_closed:
             transport = self._connection.transport
-            assert transport is not None
+            if transport is None:
+                raise ConnectionError("the connection is gone")
             self._channel = await transport.connection.channel(publisher_confirms=False)
         return self._channel
 

@@ -3,23 +3,23 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 
 from aiormq import spec
 from aiormq.abc import AbstractChannel, DeliveredMessage
-from aiormq.exceptions import AMQPError
 
 from anabranch.runtime.ports import Delivery, Unavailable
+from anabranch.runtime.rabbitmq.outages import leaving, reaching
+from anabranch.runtime.rabbitmq.parties import Party
 
 LEAVE_SECONDS = 5.0
-GONE = (AMQPError, OSError, RuntimeError)
 
 
 class RabbitInbox:
     """Implements `ports.Inbox`; fails for good when its channel does or the broker cancels it."""
 
-    def __init__(self, channel: AbstractChannel) -> None:
+    def __init__(self, channel: AbstractChannel, party: Party) -> None:
         self._channel = channel
+        self._party = party
         self._waiting: deque[Delivery] = deque()
         self._arrived = asyncio.Event()
         self._tags: list[str] = []
@@ -59,14 +59,12 @@ class RabbitInbox:
         """Ack each; on a connection that is gone there is nothing to ack, the broker offers them again."""
         if self.failed:
             raise Unavailable("RabbitMQ: the consumer is gone; its deliveries will be offered again")
-        try:
+        with reaching("did not take an ack", self._party):
             for delivery in deliveries:
                 await self._channel.basic_ack(delivery.tag, wait=False)
-        except GONE as error:
-            raise Unavailable(f"RabbitMQ: an ack failed: {error}") from error
 
     async def requeue(self, deliveries: Sequence[Delivery]) -> None:
-        with suppress(*GONE):
+        with leaving():
             for delivery in deliveries:
                 await self._channel.basic_nack(delivery.tag, requeue=True, wait=False)
 
@@ -87,7 +85,7 @@ class RabbitInbox:
     async def _leave(self) -> None:
         if self.failed:
             return
-        with suppress(*GONE, asyncio.TimeoutError):
+        with leaving():
             async with asyncio.timeout(LEAVE_SECONDS):
                 for tag in self._tags:
                     await self._channel.basic_cancel(tag)

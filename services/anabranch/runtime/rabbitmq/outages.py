@@ -1,5 +1,10 @@
-"""What an error of the client library means: an outage passes by itself, a refusal needs a person."""
+"""What an error of the client library means: an outage passes by itself, a refusal needs a person.
 
+Whoever waits while a connection ends is told its reason; where it has none (the stream ended between two frames) that
+is a bare `Exception`, and where heartbeats ended it a cancellation, though nobody cancelled.
+"""
+
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ssl import SSLError
@@ -17,6 +22,15 @@ from anabranch.runtime.rabbitmq.parties import Party
 
 BROKEN = (AMQPError, OSError, TimeoutError, RuntimeError)
 LOGIN = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
+ANYTHING = (Exception, asyncio.CancelledError)
+
+
+def broken(error: BaseException) -> bool:
+    """Whether the connection or its broker is at fault; a defect of ours and a cancellation by us are not that."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or not task.cancelling()
+    return isinstance(error, BROKEN) or type(error) is Exception
 
 
 @contextmanager
@@ -24,8 +38,20 @@ def reaching(what: str, party: Party) -> Iterator[None]:
     """Errors of the client become those of the port."""
     try:
         yield
-    except BROKEN as error:
+    except ANYTHING as error:
+        if not broken(error):
+            raise
         raise unavailable(what, error, party) from error
+
+
+@contextmanager
+def leaving() -> Iterator[None]:
+    """What is tried in vain on a connection that is gone, or going, is tried no more."""
+    try:
+        yield
+    except ANYTHING as error:
+        if not broken(error):
+            raise
 
 
 def unavailable(what: str, error: BaseException, party: Party) -> Unavailable:
@@ -45,5 +71,7 @@ def unavailable(what: str, error: BaseException, party: Party) -> Unavailable:
 
 def _said(error: BaseException) -> str:
     """What the broker or the library said, in one line."""
+    if type(error) in ANYTHING:
+        return "the connection ended"
     said = error.args[-1] if isinstance(error, ChannelAccessRefused) and error.args else error
     return " ".join(str(said).split()) or type(error).__name__

@@ -24,7 +24,7 @@ from anabranch.runtime.ports import Delivery, Depth, Outgoing, Unavailable, Unde
 from anabranch.runtime.rabbitmq.dead_queues import bury
 from anabranch.runtime.rabbitmq.errands import Errands
 from anabranch.runtime.rabbitmq.inbox import RabbitInbox
-from anabranch.runtime.rabbitmq.outages import BROKEN, reaching, unavailable
+from anabranch.runtime.rabbitmq.outages import ANYTHING, broken, leaving, reaching, unavailable
 from anabranch.runtime.rabbitmq.parties import OPERATOR, Party
 from anabranch_contracts.addresses import (
     EXCHANGE,
@@ -159,7 +159,7 @@ class RabbitTransport:
             async with asyncio.timeout(REACH_SECONDS):
                 raw = await self._channel(confirms=False)
                 await raw.basic_qos(prefetch_count=prefetch)
-                inbox = RabbitInbox(raw)
+                inbox = RabbitInbox(raw, self._party)
                 self._inboxes.append(inbox)
                 for queue in queues:
                     await inbox.subscribe(queue)
@@ -223,15 +223,11 @@ class RabbitTransport:
             await sending
         except PublishError:
             raise
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            self._lost()
-            raise Unavailable("RabbitMQ: a publish was cut off, its outcome is unknown") from None
         except DeliveryError as refusal:
             raise Undeliverable(f"RabbitMQ: a queue refuses what is published to it: {refusal}") from refusal
-        except BROKEN as error:
+        except ANYTHING as error:
+            if not broken(error):
+                raise
             self._lost()
             raise unavailable("did not take a message", error, self._party) from error
 
@@ -303,7 +299,7 @@ class RabbitTransport:
 
     async def publish_signal(self, routing_key: str, body: bytes) -> None:
         """Tell whoever listens now; kept for nobody."""
-        with suppress(*BROKEN):
+        with leaving():
             await self._raw().basic_publish(body, exchange=SIGNALS, routing_key=routing_key, timeout=5)
 
     async def listen_signals(self, pattern: str) -> AsyncIterator[tuple[str, bytes]]:
@@ -323,7 +319,7 @@ class RabbitTransport:
             await inbox.stop()
         if self._connection is not None:
             self._connection.close_callbacks.discard(self._lost)
-            with suppress(*BROKEN, asyncio.CancelledError):
+            with leaving(), suppress(asyncio.CancelledError):
                 async with asyncio.timeout(5):
                     await self._connection.close()
         self._lost()
