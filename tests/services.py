@@ -169,6 +169,12 @@ def fresh_vhost(server_url: str) -> Iterator[str]:
         control("delete_vhost", name)
 
 
+def leader(url: str, queue: str, order: str) -> None:
+    """`suspend` or `resume` the process that leads a quorum queue: one that is busy, or out of reach, looks so."""
+    server, _, name = url.rpartition("/")
+    _CONTROLS[server]("eval", f"sys:{order}(whereis('{name or '%2F'}_{queue}')).")
+
+
 def wipe(url: str) -> None:
     """Delete the virtual host of a test and make it anew: no queue, no message, no connection is left."""
     server, _, name = url.rpartition("/")

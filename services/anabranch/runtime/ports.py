@@ -106,10 +106,11 @@ class Lookout:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """Messages of a queue that nobody holds, and who takes from it."""
+    """Messages of a queue that nobody holds, and who takes from it; `sure` False = the queue may not have answered."""
 
     ready: int
     consumers: int
+    sure: bool = True
 
 
 class Unit(Protocol):

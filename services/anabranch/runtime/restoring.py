@@ -5,6 +5,7 @@ services said to each other, and what was asked of workers, is owed by the log a
 (requests, commands, answers of people) is kept, in its order: nobody else knows of it.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -28,6 +29,7 @@ FROM_OUTSIDE = (
 )
 RESULTS = ("step.completed", "step.failed")
 BATCH = 500
+TWICE_SECONDS = 2.0
 REASON = "a result from before the database was put back to an earlier point"
 
 
@@ -46,21 +48,28 @@ class Cleared:
 
 async def clear(transport: Transport, agents: Sequence[str]) -> Cleared:
     """Empty the queues of services and workers of all that is not from outside; nobody may be taking from them."""
-    depths = {name: await transport.depth(name) for name in _queues(agents)}
-    served = sorted(name for name, depth in depths.items() if depth is not None and depth.consumers)
-    if served:
-        hint = "stop routers, supervisors and workers first: what they hold would come back afterwards"
-        raise StillServed(f"still served: {', '.join(served)}", hint=hint)
+    await _unserved(transport, agents)
+    await asyncio.sleep(TWICE_SECONDS)  # a queue between two leaders says that nobody takes from it
+    depths = await _unserved(transport, agents)
     cleared = Cleared()
     for agent in agents:
         cleared.dropped += await transport.purge(step_queue(agent))
     for name in (ROUTER_QUEUE, SUPERVISOR_QUEUE):
-        await _sort(transport, name, depths[name] or Depth(0, 0), cleared)
+        await _sort(transport, name, depths[name], cleared)
     return cleared
 
 
-def _queues(agents: Sequence[str]) -> list[str]:
-    return [ROUTER_QUEUE, SUPERVISOR_QUEUE, *map(step_queue, agents)]
+async def _unserved(transport: Transport, agents: Sequence[str]) -> dict[str, Depth]:
+    """How the queues stand; raises `StillServed` where somebody takes from one, or one does not say."""
+    names = [ROUTER_QUEUE, SUPERVISOR_QUEUE, *map(step_queue, agents)]
+    depths = {name: await transport.depth(name) or Depth(0, 0) for name in names}
+    if served := sorted(name for name, depth in depths.items() if depth.consumers):
+        hint = "stop routers, supervisors and workers first: what they hold would come back afterwards"
+        raise StillServed(f"still served: {', '.join(served)}", hint=hint)
+    if silent := sorted(name for name, depth in depths.items() if not depth.sure):
+        hint = "wait until RabbitMQ is well (rabbitmqctl list_queues), and try again; nothing was changed"
+        raise StillServed(f"does not say whether it is served: {', '.join(silent)}", hint=hint)
+    return depths
 
 
 async def _sort(transport: Transport, queue: str, depth: Depth, cleared: Cleared) -> None:

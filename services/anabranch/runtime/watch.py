@@ -13,7 +13,7 @@ since the last look and at what is in the hands of workers, never at runs that r
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
@@ -128,7 +128,9 @@ class Watch:
         self._queues = {agent: await self._seen(agent, now) for agent in agents}
         self._offered = {agent: self._offered.get(agent, {}) for agent in agents}
         for agent, queue in self._queues.items():
-            if queue.empty is not None:
+            if await self._transport.marked(step_queue(agent)):
+                await self._offer_buried(agent, now)
+            elif queue.empty is not None:
                 await self._offer_lost(agent, queue, now)
 
     async def _wake_standing(self, now: datetime) -> None:
@@ -145,20 +147,46 @@ class Watch:
 
     async def _seen(self, agent: str, now: datetime) -> Seen:
         depth = await self._transport.depth(step_queue(agent)) or NOBODY
+        if not depth.sure:
+            return Seen()
         return seen(self._queues.get(agent, Seen()), depth.ready, depth.consumers, now)
 
     async def _offer_lost(self, agent: str, queue: Seen, now: datetime) -> None:
-        """Page through what is asked of an agent whose queue is empty: no more than its workers can hold, or lost."""
-        known, found, after = self._offered[agent], dict[Key, datetime](), datetime.min.replace(tzinfo=UTC)
-        report = Report()
-        while page := await self._store.asked_steps(agent, after, now, PAGE):
-            after = page[-1].requested_at
+        """Look through what is asked of an agent whose queue is empty: no more than its workers can hold, or lost."""
+        known, found, report = self._offered[agent], dict[Key, datetime](), Report()
+        believed = False
+        async for page in self._asked(agent, now):
             found |= {_key(one): known[_key(one)] for one in page if _key(one) in known}
             gone = [one for one in page if lost(queue, found.get(_key(one), one.requested_at), one.timeout, now)]
-            await self._offer(gone, report)
-            found |= {_key(one): now for one in gone}
+            if gone and not believed:  # a queue that took one shows what else it has
+                await self._offer(gone[:1], report)
+                found[_key(gone[0])] = now
+                believed, gone = await self._was_empty(agent), gone[1:]
+            if believed:
+                await self._offer(gone, report)
+                found |= {_key(one): now for one in gone}
         self._offered[agent] = found
         self._tell("step", report)
+
+    async def _was_empty(self, agent: str) -> bool:
+        """Whether a queue has no more than what was just put into it."""
+        depth = await self._transport.depth(step_queue(agent))
+        return depth is not None and depth.sure and depth.ready <= 1
+
+    async def _offer_buried(self, agent: str, now: datetime) -> None:
+        """Whatever was in a queue that was dead: somebody deleted it, and left a note."""
+        report = Report()
+        async for page in self._asked(agent, now):
+            await self._offer(page, report)
+            self._offered[agent] |= {_key(one): now for one in page}
+        await self._transport.unmark(step_queue(agent))
+        self._tell("queue", report)
+
+    async def _asked(self, agent: str, now: datetime) -> AsyncIterator[list[Asked]]:
+        after = datetime.min.replace(tzinfo=UTC)
+        while page := await self._store.asked_steps(agent, after, now, PAGE):
+            after = page[-1].requested_at
+            yield page
 
     async def _offer(self, steps: Iterable[Asked], report: Report) -> None:
         wanted: dict[UUID, set[tuple[str, int]]] = {}

@@ -1,6 +1,6 @@
 """The watch over log and broker: each kind of loss is noticed, once, and what rests is let be."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from anabranch.domain.suspects import GRACE, LEAVING
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
-from anabranch.runtime.ports import Denied
+from anabranch.runtime.ports import Denied, Depth, Outgoing
 from anabranch.runtime.watch import Watch
 from anabranch_contracts.addresses import ROUTER_QUEUE, SUPERVISOR_QUEUE, step_queue
 from tests.unit.runtime.house import House
@@ -153,6 +153,45 @@ async def test_a_step_without_queue_and_worker_is_offered_again_once(watched: Wa
     for _ in range(3):
         await watched.look(LATER)
     assert await watched.steps() == ["b0#1"], "it waits in the queue now, once"
+
+
+class Silent(MemoryTransport):
+    """A broker that says of queues that nothing is there and nobody, until something is published; `sure` or not."""
+
+    sure, spoken = True, False
+
+    async def depth(self, queue: str) -> Depth | None:
+        return await super().depth(queue) if self.spoken else Depth(0, 0, self.sure)
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        self.spoken = self.spoken or bool(messages)
+        await super().publish(messages)
+
+
+@pytest.mark.parametrize(("sure", "offered"), [(True, 1), (False, 0)], ids=["wrong", "in doubt"])
+async def test_a_queue_that_is_said_to_be_empty_is_tried_with_one_step(
+    watched: Watched, sure: bool, offered: int
+) -> None:
+    for _ in range(3):
+        await watched.ask()
+    silent = Silent(watched.house.broker)
+    silent.sure = sure
+    watched.house.transport = silent
+    watched.watch = watched.another()
+    for _ in range(3):
+        await watched.look(LEAVING.total_seconds())
+    assert watched.waiting(step_queue("A")) == 3 + offered
+
+
+async def test_the_steps_of_a_queue_that_was_buried_are_offered_again_once(watched: Watched) -> None:
+    await watched.ask()
+    await watched.ask()
+    assert len(await watched.steps()) == 2
+    await watched.house.transport.mark(step_queue("A"))
+    await watched.look()
+    assert await watched.steps() == ["b0#1", "b0#1"]
+    await watched.look()
+    assert await watched.steps() == []
 
 
 async def test_a_step_in_a_hand_is_offered_again_when_its_time_is_over(watched: Watched) -> None:

@@ -3,8 +3,11 @@
 A quorum queue declared less than two seconds before its broker is killed may come back as a name: it looks well,
 holds nothing, confirms nothing and hands out nothing, through every restart, until it is deleted. Who publishes to
 it would wait for ever, and everybody with him. A step's queue may be deleted, for the log knows what it should
-hold; the broker itself refuses to delete one whose other members are only out of reach. An alarm or a slow broker
-is told from death by asking the broker about something else, before and after.
+hold; the broker itself refuses to delete one whose other members are only out of reach.
+
+A queue whose leader is slow looks much the same, and holds what would be lost. Three things tell them apart, and
+have to say the same twice: what was published is not confirmed; the broker confirms something else; and it says at
+once that the queue is empty, which of a leader that does not answer it says only when it has waited for it.
 """
 
 import asyncio
@@ -12,34 +15,66 @@ import asyncio
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel
 
+from anabranch.runtime.rabbitmq.errands import Errands, standing
 from anabranch.runtime.rabbitmq.outages import leaving
 from anabranch_contracts.addresses import EXCHANGE, PROBE, step_key, step_queue
 
-ANSWER_SECONDS, BURIAL_SECONDS = 4.0, 30.0
+ANSWER_SECONDS, BURIAL_SECONDS = 5.0, 60.0
+VERDICTS = 2
+BURIALS: dict[tuple[str, str], asyncio.Task[None]] = {}  # they outlive the connection that was in doubt
 log = structlog.get_logger(__name__)
 
 
+def suspect(url: str, agent: str, body: bytes) -> None:
+    """Look into the queue of an agent's steps, unless that is being done: many wait for it at once."""
+    grave = (url, agent)
+    if grave not in BURIALS:
+        BURIALS[grave] = asyncio.create_task(bury(url, agent, body))
+        BURIALS[grave].add_done_callback(lambda _: BURIALS.pop(grave))
+
+
 async def bury(url: str, agent: str, body: bytes) -> None:
-    """Delete the queue of an agent's steps if it confirms nothing, its broker confirms other things, and it is empty.
+    """Delete the queue of an agent's steps if it is dead, leaving a note for the watch: its steps are to be offered.
 
     By a connection of its own, and a channel for each question: a channel that published to such a queue hangs.
     """
     with leaving():
         async with asyncio.timeout(BURIAL_SECONDS), await aio_pika.connect(url) as connection:
-            if await _confirms(connection, PROBE) and not await _confirms(connection, step_key(agent), body):
-                channel = await (await connection.channel()).get_underlay_channel()
-                found = await channel.queue_declare(step_queue(agent), passive=True, timeout=ANSWER_SECONDS)
-                if not found.message_count and await _confirms(connection, PROBE):
-                    await channel.queue_delete(step_queue(agent))
-                    log.warning("dead queue deleted", agent=agent, why="it confirmed nothing while its broker did")
+            if await _dead(connection, agent, body):
+                errands = Errands(connection)
+                await errands.mark(step_queue(agent))
+                await (await _channel(connection)).queue_delete(step_queue(agent))
+                log.warning("dead queue deleted", agent=agent, why="it confirmed nothing while its broker did")
 
 
-async def _confirms(connection: AbstractConnection, key: str, body: bytes = b"") -> bool:
-    """Whether a publish is confirmed in time; a step that arrives once more is found stale."""
-    channel = await (await connection.channel()).get_underlay_channel()
+async def _dead(connection: AbstractConnection, agent: str, body: bytes) -> bool:
+    """Whether every look at it says so; a step that arrives once more is found stale."""
+    living = asyncio.create_task(_publish(connection, step_key(agent), body, VERDICTS * BURIAL_SECONDS))
     try:
-        await channel.basic_publish(body, exchange=EXCHANGE, routing_key=key, timeout=ANSWER_SECONDS)
-    except TimeoutError:
-        return False
-    return True
+        for _ in range(VERDICTS):
+            confirmed, _ = await asyncio.wait({living}, timeout=ANSWER_SECONDS)
+            if confirmed or not await _answers_empty(connection, agent):
+                return False
+        return not living.done()
+    finally:
+        living.cancel()
+        with suppress(asyncio.CancelledError), leaving():
+            await living
+
+
+async def _answers_empty(connection: AbstractConnection, agent: str) -> bool:
+    """Whether a broker that works says at once that the queue is empty."""
+    await _publish(connection, PROBE, b"", ANSWER_SECONDS)
+    depth = await standing(await _channel(connection), step_queue(agent))
+    return depth.sure and not depth.ready
+
+
+async def _publish(connection: AbstractConnection, key: str, body: bytes, seconds: float) -> None:
+    """Return once it is confirmed."""
+    await (await _channel(connection)).basic_publish(body, exchange=EXCHANGE, routing_key=key, timeout=seconds)
+
+
+async def _channel(connection: AbstractConnection) -> AbstractChannel:
+    return await (await connection.channel()).get_underlay_channel()

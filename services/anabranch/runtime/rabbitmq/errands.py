@@ -3,6 +3,7 @@
 Things are looked for before they are made: whoever may not make them uses what is there, as it is.
 """
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 from anabranch.runtime.ports import Depth, Unavailable
 
 MARKS = "fanout"
+ASKED_TIMES, AT_ONCE_SECONDS = 3, 0.2
 MISSING = "is not there and this user may not make it: start the router, or import ops/rabbitmq/definitions.json"
 
 
@@ -56,11 +58,14 @@ class Errands:
 
     async def depth(self, queue: str) -> Depth | None:
         """How a queue stands; None where there is none."""
-        try:
-            found = await (await self._open()).queue_declare(queue, passive=True)
-        except ChannelNotFoundEntity:
-            return None
-        return Depth(found.message_count or 0, found.consumer_count or 0)
+        for _ in range(ASKED_TIMES):
+            try:
+                depth = await standing(await self._open(), queue)
+            except ChannelNotFoundEntity:
+                return None
+            if depth.sure:
+                break
+        return depth
 
     async def purge(self, queue: str) -> int:
         """Remove what nobody holds; how many."""
@@ -84,6 +89,15 @@ class Errands:
     async def unmark(self, mark: str) -> None:
         """Remove a mark, if it is there."""
         await (await self._open()).exchange_delete(exchange=mark)
+
+
+async def standing(channel: AbstractChannel, queue: str) -> Depth:
+    """How a queue stands. RabbitMQ waits 250 ms for the leader of a quorum queue, and then says: nothing, nobody."""
+    clock = asyncio.get_running_loop().time
+    asked = clock()
+    found = await channel.queue_declare(queue, passive=True)
+    ready, consumers = found.message_count or 0, found.consumer_count or 0
+    return Depth(ready, consumers, sure=bool(ready or consumers) or clock() - asked < AT_ONCE_SECONDS)
 
 
 @contextmanager

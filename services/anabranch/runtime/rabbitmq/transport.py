@@ -21,7 +21,7 @@ from aiormq.exceptions import ChannelAccessRefused, DeliveryError, PublishError
 
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery, Depth, Outgoing, Unavailable, Undeliverable
-from anabranch.runtime.rabbitmq.dead_queues import bury
+from anabranch.runtime.rabbitmq.dead_queues import suspect
 from anabranch.runtime.rabbitmq.errands import Errands
 from anabranch.runtime.rabbitmq.inbox import RabbitInbox
 from anabranch.runtime.rabbitmq.outages import ANYTHING, broken, leaving, reaching, unavailable
@@ -41,7 +41,6 @@ from anabranch_contracts.addresses import (
 )
 
 IN_FLIGHT = 256
-BURIALS: set[asyncio.Task[None]] = set()  # they outlive the connection that was in doubt
 REACH_SECONDS = 15.0
 PERSISTENT = 2
 MOST_HEADERS, LONGEST_HEADER = 50, 1000
@@ -206,9 +205,7 @@ class RabbitTransport:
         """See whether the step's queue is there at all; this connection need not last so long."""
         agent = agent_of(message.routing_key)
         if agent is not None:
-            burial = asyncio.create_task(bury(self._url, agent, message.body))
-            BURIALS.add(burial)
-            burial.add_done_callback(BURIALS.discard)
+            suspect(self._url, agent, message.body)
 
     async def _offer(self, sending: Any, reply: Outgoing) -> None:
         """A reply that its queue refuses is dropped like one to a queue that is gone: nobody else waits for it."""
