@@ -14,6 +14,7 @@ from contextvars import Context, ContextVar, copy_context
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
+from traceback import clear_frames
 from typing import Any, Protocol
 
 from anabranch.branch_supervisor.app import TICK_SECONDS
@@ -167,6 +168,24 @@ class SeededLoop(asyncio.AbstractEventLoop):
         for task in self._tasks:
             task.cancel()
         self.run(_nothing)
+        for task in self._tasks:
+            _forget(task)
+        self._tasks.clear()
+        self._alarms.clear()
+        self._naps.clear()
+
+
+def _forget(task: "asyncio.Task[Any]") -> None:
+    """What went wrong in it holds frames, and they hold the task."""
+    error = task._make_cancelled_error() if task.cancelled() else task.exception()  # type: ignore[attr-defined]
+    if error is not None:
+        unwind(error)
+
+
+def unwind(error: BaseException) -> None:
+    """Nothing that was on the way of the error is held by it any more."""
+    clear_frames(error.__traceback__)
+    error.__traceback__ = error.__context__ = error.__cause__ = None
 
 
 def _nothing() -> None:

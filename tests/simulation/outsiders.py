@@ -46,6 +46,10 @@ class Outsiders:
         self._rubbish = meddle and world.random.random() < 0.2
         self.disturbed = False
 
+    def part(self) -> None:
+        """They go."""
+        del self._world
+
     def ask(self) -> None:
         """Request the run; safe to say again, for it has an id."""
         world = self._world

@@ -22,12 +22,23 @@ from anabranch.runtime.settings import Settings
 from anabranch.runtime.watch import Watch
 from anabranch_contracts.addresses import ROUTER_QUEUE
 from tests.simulation.faults import DOUBTFUL
-from tests.simulation.loop import Call
+from tests.simulation.loop import Call, unwind
 from tests.simulation.ports import Store, Transport
 
 EVERY = 1000.0  # seconds between two looks of the watch: nothing else sleeps so long
 SETTINGS = Settings.model_construct()
 LONGEST_STALL = 20.0
+
+
+class Life(Lifecycle):
+    """Production's; an error takes nothing with it that only a search for cycles would free."""
+
+    async def _once(self) -> None:
+        try:
+            await super()._once()
+        except BaseException as error:
+            unwind(error)
+            raise
 
 
 class Process:
@@ -41,7 +52,7 @@ class Process:
         self.limbo: list[Call] = []
         self.transports: list[Transport] = []
         self.actor: Actor | None = None
-        self.lifecycle = Lifecycle(role, self._opened, SETTINGS)
+        self.lifecycle = Life(role, self._opened, SETTINGS)
         world.loop.start(self, self._live())
 
     async def _live(self) -> None:
@@ -108,7 +119,7 @@ class Process:
         """Where others may go on and a fault may strike; "doubt" is for the caller to carry out."""
         world = self.world
         if world.ending:
-            raise Unavailable("the world ends")
+            raise asyncio.CancelledError
         world.faults.left -= 1
         if world.faults.left > 0:
             if world.toss() < 0.5:

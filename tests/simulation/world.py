@@ -59,6 +59,13 @@ class Broker(MemoryBroker):
         self._world = world
         self._deliver = super().route
 
+    def part(self) -> None:
+        """Nobody listens any more."""
+        del self._world, self._deliver
+        self.signals.clear()
+        for queue in self.queues.values():
+            queue.watchers.clear()
+
     def route(self, message: Outgoing) -> None:
         faults = self._world.faults
         faults.left_on_way -= 1
@@ -140,8 +147,18 @@ class World:
         finally:
             self.ending = True
             self.loop.bury(self.processes)
+            self._part()
             structlog.configure(**told)
         return self
+
+    def _part(self) -> None:
+        """Who knew whom is forgotten, so that a world that nobody looks at is freed without a search for cycles."""
+        for process in self.processes:
+            process.__dict__.clear()
+        self.processes.clear()
+        self.broker.part()
+        self.outsiders.part()
+        del self.cast
 
     @property
     def status(self) -> str:
