@@ -13,6 +13,7 @@ from statistics import mean, median
 
 import orjson
 import structlog
+from prometheus_client import Counter, Histogram
 
 from tests.simulation.coverage import missed, table
 from tests.simulation.laws import Case, Tally, Violation, calmly, check, judged
@@ -22,6 +23,7 @@ from tests.simulation.world import SILENT
 PATIENCE = 20
 SHRINKING = 300
 BATCH = 50
+TELL_SECONDS = 20.0
 EACH = 5
 ENOUGH = 300_000  # runs after which every port call must have been crashed at
 
@@ -42,7 +44,9 @@ def _within(seconds: int) -> Iterator[None]:
 
 
 def _prepare() -> None:
-    """No logs, and no garbage collector in the middle of a world."""
+    """No logs, no metrics, and no garbage collector in the middle of a world."""
+    for kind, call in ((Counter, "inc"), (Histogram, "observe")):
+        setattr(kind, call, lambda *_: None)
     structlog.configure(wrapper_class=SILENT, cache_logger_on_first_use=True)
     gc.freeze()
     gc.disable()
@@ -91,19 +95,26 @@ def main() -> int:
 def _many(first: int, runs: int) -> int:
     firsts = range(first, first + -(-runs // EACH), BATCH)
     total, broken, began = Tally(), list[str](), time.monotonic()
+    told = began
     with ProcessPoolExecutor(cpu_count()) as pool:
-        for tally, found in pool.map(_batch, firsts):
+        for batch, (tally, found) in zip(firsts, pool.map(_batch, firsts), strict=True):
             total += tally
             broken += found
-            if sys.stderr.isatty():
-                print(f"\r{total.runs} runs, {len(broken)} violations", end="", file=sys.stderr)
+            print("".join(f"{one}\n" for one in found), end="", flush=True)
+            if (now := time.monotonic()) - told >= TELL_SECONDS:
+                told = now
+                _progress(total, len(broken), now - began, batch + BATCH)
     _report(total, time.monotonic() - began)
-    print("\n".join(broken[:20]))
     never = missed(total.faults) if total.runs >= ENOUGH else []
     if never:
         print("never crashed at: " + ", ".join(never))
     print(f"{total.runs} runs, {len(broken)} violations")
     return 1 if broken or never else 0
+
+
+def _progress(total: Tally, violations: int, seconds: float, after: int) -> None:
+    speed = f"{total.runs / seconds:.0f} runs/s; what follows is --first {after}"
+    print(f"{total.runs} runs, {violations} violations, {speed}", file=sys.stderr, flush=True)
 
 
 def _report(total: Tally, seconds: float) -> None:

@@ -23,14 +23,15 @@ class Size:
     haste: float
 
 
+TINY = Size((2, 2), (1, 2), 2, 1, 0.20)
 SMALL = Size((2, 3), (2, 3), 2, 1, 0.10)
 MIDDLING = Size((3, 5), (3, 5), 3, 2, 0.10)
 LARGE = Size((4, 9), (3, 8), 4, 3, 0.08)
 
 
 def size(random: Random) -> Size:
-    """Most worlds are small; `world` says why."""
-    return random.choices((SMALL, MIDDLING, LARGE), (60, 34, 6))[0]
+    """Most worlds are small or less; `world` says why."""
+    return random.choices((TINY, SMALL, MIDDLING, LARGE), (50, 38, 10, 2))[0]
 
 
 CONDITIONS = [

@@ -186,15 +186,15 @@ class Tally:
         self.events += len(events)
         self.steps.append(sum(type(r.event) is e.StepCompleted for r in events))
         self.statuses[world.status] += 1
-        self.faults += world.faults.seen
-        self.seen += world.seen
+        self.faults.update(world.faults.seen)
+        self.seen.update(world.seen)
 
     def __iadd__(self, other: "Tally") -> "Tally":
         self.runs, self.events = self.runs + other.runs, self.events + other.events
         self.steps += other.steps
-        self.statuses += other.statuses
-        self.faults += other.faults
-        self.seen += other.seen
+        self.statuses.update(other.statuses)
+        self.faults.update(other.faults)
+        self.seen.update(other.seen)
         return self
 
 

@@ -6,9 +6,9 @@ worker with its slots, deadlines, drains and lost connections. They run in one t
 
 Theory of sizes. Most defects of a protocol show in a small world if every interleaving of it is likely to come up,
 and what it takes (a fork in a fork, a convergence that was left, a conversation in a cycle) is little. So of a
-hundred worlds 60 are small (2 or 3 agents, at most 3 steps a branch, forks of 2 in 1 level, one of each service), 34
-middling (3 to 5 agents, 5 steps, forks of 3 in 2 levels) and 6 large (4 to 9 agents, 8 steps, forks of 4 in 3
-levels). All features are in all of them; two of each service are in every fourth.
+hundred worlds 50 are tiny (2 agents, at most 2 steps a branch, forks of 2 in 1 level), 38 small (2 or 3 agents, 3
+steps), 10 middling (3 to 5 agents, 5 steps, forks of 3 in 2 levels) and 2 large (4 to 9 agents, 8 steps, forks of 4
+in 3 levels). All features are in all of them; two of each service are in every fourth.
 In half of the faulty ones supervisors keep the watch; in the others an operator runs `recover` after a wipe.
 """
 

@@ -24,6 +24,7 @@ class Actor:
         self._prefetch = prefetch
         self._inbox: Inbox | None = None
         self._stopping = False
+        self._sizes = BATCH_SIZE.labels(handler.service)
         self._leaving: set[asyncio.Task[None]] = set()
         self.ready = asyncio.Event()
 
@@ -32,7 +33,7 @@ class Actor:
         self._inbox = await self._transport.consume(self._queues, self._prefetch)
         self.ready.set()
         while not self._stopping and (deliveries := await self._inbox.take(BATCH)):
-            BATCH_SIZE.labels(self.handler.service).observe(len(deliveries))
+            self._sizes.observe(len(deliveries))
             if left := await self.handler.process(deliveries, self._inbox):
                 task = asyncio.create_task(self._leave(left, self._inbox))
                 self._leaving.add(task)

@@ -72,6 +72,7 @@ class Handler:
         self._deciding = DECIDE_SECONDS.labels(decider.actor)
         self._appending = APPEND_SECONDS.labels(decider.actor)
         self._publishing = PUBLISH_SECONDS.labels(decider.actor)
+        self._counted, self._left = MESSAGES.labels(decider.actor), LEFT.labels(decider.actor)
         self.newer: set[UUID] = set()
         reducer_hash()  # of the code that is loaded now, whatever is installed beside it later
 
@@ -95,7 +96,7 @@ class Handler:
         unhandled = {id(one.delivery) for one in left}
         handled = [delivery for delivery in deliveries if id(delivery) not in unhandled]
         await inbox.ack(handled)
-        MESSAGES.labels(self.service).inc(len(handled))
+        self._counted.inc(len(handled))
         return left
 
     async def _handle(self, inbound: list[Inbound]) -> list[Inbound]:
@@ -198,7 +199,7 @@ class Handler:
                 self._leave(one.run_id, str(why))
         known = {id(one.delivery) for one in found}
         batch.left = [one for one in inbound if id(one.delivery) not in known]
-        LEFT.labels(self.service).inc(len(batch.left))
+        self._left.inc(len(batch.left))
         return found
 
     async def _with_source(self, unit: Unit, one: Inbound) -> Inbound:

@@ -155,7 +155,8 @@ class Alarms:
         due = {run_id: at for run_id, at in (await self._store.due_runs(now)).items() if run_id not in newer}
         self._woken = {run_id: woken for run_id, woken in self._woken.items() if due.get(run_id) == woken[0]}
         calling = [run_id for run_id in due if run_id not in self._woken or self._woken[run_id][1] <= now]
-        await self._transport.publish([_wake_up(run_id, self._new_id) for run_id in calling])
+        if calling:
+            await self._transport.publish([_wake_up(run_id, self._new_id) for run_id in calling])
         for run_id in calling:
             pause = min(2 * self._woken[run_id][2], LONGEST_PAUSE) if run_id in self._woken else FIRST_PAUSE
             self._woken[run_id] = (due[run_id], now + timedelta(seconds=pause), pause)
