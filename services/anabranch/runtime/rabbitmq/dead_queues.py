@@ -60,7 +60,7 @@ async def _dead(connection: AbstractConnection, agent: str, body: bytes) -> bool
         return not living.done()
     finally:
         living.cancel()
-        with suppress(asyncio.CancelledError), leaving():
+        with leaving():
             await living
 
 
