@@ -189,3 +189,32 @@ async def test_a_purge_removes_what_nobody_holds(connect: Connect) -> None:
     assert await transport.purge(step_queue("A")) == 2
     assert await transport.purge(step_queue("nobody")) == 0
     assert len(held) == 1 and transport.healthy()
+
+
+async def test_a_copy_is_offered_beside_its_original(connect: Connect) -> None:
+    transport = await connect()
+    original = message(step_key("A"), b"1")
+    await transport.publish([original])
+    inbox = await transport.consume([step_queue("A")], 10)
+    await take(inbox, 1)
+    assert await transport.offer_again(original)
+    assert [copy.body for copy in await take(inbox, 1)] == [b"1"] and transport.healthy()
+
+
+async def test_an_inbox_has_failed_when_its_connection_is_gone(connect: Connect) -> None:
+    transport = await connect()
+    inbox = await transport.consume([ROUTER_QUEUE], 10)
+    assert not inbox.failed
+    transport.lose()
+    assert inbox.failed
+
+
+async def test_who_holds_and_takes_no_more_counts_as_there(connect: Connect) -> None:
+    """So what a worker that leaves, or that has a suspect alone, holds is not taken for lost."""
+    transport = await connect()
+    await transport.publish([message(step_key("A"))])
+    inbox = await transport.consume([step_queue("A")], 2)
+    held = await take(inbox, 1)
+    await inbox.untaken()
+    assert await transport.depth(step_queue("A")) == Depth(0, 1)
+    await inbox.ack(held)

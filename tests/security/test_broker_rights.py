@@ -199,6 +199,17 @@ async def test_what_is_its_work_is_not(servers: Locked, party: Party) -> None:
     await transport.close()
 
 
+async def test_who_may_make_no_copies_is_told_so_and_works_on(servers: Locked) -> None:
+    transport = RabbitTransport(servers.amqp("worker"), party=WORKER)
+    await transport.connect()
+    await transport.declare_steps(["Mine"])
+    for _ in range(2):
+        assert not await transport.offer_again(outgoing(step_key("Mine")))
+    await transport.publish([outgoing("step.completed")])
+    assert transport.healthy()
+    await transport.close()
+
+
 async def test_a_missing_right_is_said_with_its_mend(servers: Locked) -> None:
     transport = RabbitTransport(servers.amqp("client"), party=CLIENT)
     await transport.connect()

@@ -16,13 +16,12 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import structlog
 
+from anabranch.agent_worker.jobs import Job, Stopped, bounded
 from anabranch.agent_worker.steps import (
     LOST,
     Outcome,
@@ -31,14 +30,12 @@ from anabranch.agent_worker.steps import (
     losses,
     read_step,
     result_message,
-    seconds_left,
     uncounted,
 )
 from anabranch.agent_worker.stops import Stops
 from anabranch.agents.context import StepContext
 from anabranch.agents.failures import step_error
-from anabranch.agents.invoke import Answer, invoke
-from anabranch.agents.registry import Agent, Registry
+from anabranch.agents.registry import Registry
 from anabranch.runtime.handler import utcnow
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.outbox import again
@@ -54,25 +51,6 @@ Key = tuple[UUID, str, int]
 log = structlog.get_logger(__name__)
 
 
-class StepTimeout(Exception):
-    """The agent took longer than its step may take."""
-
-
-class Stopped(Exception):
-    """The step is wanted no longer."""
-
-
-@dataclass(slots=True)
-class Job:
-    """A step in hand and the deliveries that asked for it."""
-
-    step: StepRequested
-    deliveries: list[tuple[Inbox, Delivery]] = field(default_factory=list)
-    started: bool = False
-    unwanted: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    task: "asyncio.Task[None] | None" = None
-
-
 class Worker:
     """Runs up to `concurrency` steps at once of the agents it knows."""
 
@@ -84,6 +62,7 @@ class Worker:
         name: str | None = None,
         max_deliveries: int = 5,
         drain_seconds: float = 25.0,
+        patience: float = 30.0,
         clock: Callable[[], datetime] = utcnow,
         new_id: Callable[[], UUID] = uuid7,
     ) -> None:
@@ -94,6 +73,7 @@ class Worker:
         self._concurrency = concurrency
         self._max_deliveries = max_deliveries
         self._drain_seconds = drain_seconds
+        self._patience = patience
         self._clock = clock
         self._new_id = new_id
         self._slots = asyncio.Semaphore(concurrency)
@@ -162,7 +142,7 @@ class Worker:
         waiting = [*self._unhandled, *await inbox.untaken()]
         self._unhandled.clear()
         for delivery in waiting:
-            await self._hand_over(inbox, delivery)
+            await self._part_with(inbox, delivery)
         if suspect is not None:
             await self._give_back([job for job in self._jobs.values() if job is not suspect and not job.started])
 
@@ -181,7 +161,7 @@ class Worker:
         self._stopping.set()
         if self._inbox is not None:
             for delivery in await self._inbox.untaken():
-                await self._hand_over(self._inbox, delivery)
+                await self._part_with(self._inbox, delivery)
 
     async def _listen(self, transport: Transport) -> None:
         """Stop what is wanted no longer; signals that are missed cost time, nothing else."""
@@ -202,8 +182,7 @@ class Worker:
             await inbox.ack([delivery])
             return None
         key = (step.run_id, step.step_id, step.attempt)
-        if key not in self._jobs and uncounted(delivery):
-            await self._hand_over(inbox, delivery, more=1)
+        if key not in self._jobs and uncounted(delivery) and await self._handed_over(inbox, delivery, more=1):
             return None
         job = self._jobs.setdefault(key, Job(step))
         job.deliveries.append((inbox, delivery))
@@ -212,23 +191,57 @@ class Worker:
             job.task.add_done_callback(self._done)
         return job
 
-    async def _hand_over(self, inbox: Inbox, delivery: Delivery, more: int = 0) -> None:
-        """Offer it to others by a copy: no broker counts that as a worker lost, and what was counted goes with it."""
+    async def _part_with(self, inbox: Inbox, delivery: Delivery) -> None:
+        """Hand it over, or give it back, which the broker counts."""
+        if not await self._handed_over(inbox, delivery):
+            await inbox.requeue([delivery])
+
+    async def _handed_over(self, inbox: Inbox, delivery: Delivery, more: int = 0) -> bool:
+        """Offer it to others by a copy: no broker counts that as a worker lost, and what was counted goes with it.
+
+        False where this worker may make no copies, or it is not known whether there is one.
+        """
+        if inbox.failed:
+            return True  # the broker offers it again by itself, and counts
         copy = again(delivery, self._new_id(), **{LOST: losses(delivery) + more})
-        with suppress(Unavailable):  # then the broker offers it again by itself, and counts
-            await self._transport.publish([copy])
-            await inbox.ack([delivery])
+        try:
+            if offered := await self._transport.offer_again(copy):
+                await inbox.ack([delivery])
+        except Unavailable:
+            return inbox.failed
+        return offered
 
     async def _work(self, key: Key, job: Job) -> None:
-        async with self._slots:
+        if not await self._turn(key, job):
+            return
+        try:
             job.started = True
             result = await self._result(job, job.deliveries[0][1])
+        finally:
+            self._slots.release()
         if result is not None:
             await self._publish(result)
         del self._jobs[key]
-        for inbox, delivery in job.deliveries:
-            with suppress(Unavailable):  # of a connection that is gone: the step is offered again and found stale
-                await inbox.ack([delivery])
+        await self._ack(job.deliveries)
+
+    async def _turn(self, key: Key, job: Job) -> bool:
+        """Whether there is a slot for it now; what waits long is offered to others, who may have room."""
+        try:
+            async with asyncio.timeout(self._patience if self._slots.locked() else None):
+                return await self._slots.acquire()
+        except TimeoutError:
+            return not await self._offered(key, job) and await self._slots.acquire()
+
+    async def _offered(self, key: Key, job: Job) -> bool:
+        """Whether others have it now. Who comes to join meanwhile may be its copy, and is taken for itself."""
+        (one, others), known = job.parting(), len(job.deliveries)
+        if not await self._handed_over(*one):
+            return False
+        self._jobs.pop(key, None)
+        await self._ack(others)
+        for inbox, delivery in job.deliveries[known:]:
+            await self._accept(delivery, inbox)
+        return True
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         """An exception here is a defect of ours: leave, so that others get what is in hand."""
@@ -265,7 +278,7 @@ class Worker:
         if self._stopped.unwanted(step):
             raise Stopped
         try:
-            return completed(await _bounded(self._agents.resolve(step.agent), job, ctx, self._clock()))
+            return completed(await bounded(self._agents.resolve(step.agent), job, ctx, self._clock()))
         except Stopped:
             raise
         except Exception as error:  # whatever an agent raises is its step's outcome
@@ -294,10 +307,14 @@ class Worker:
     async def _give_back(self, jobs: Sequence[Job]) -> None:
         self._forget(jobs)
         for job in jobs:
-            await self._hand_over(*job.deliveries[0])
-            for inbox, delivery in job.deliveries[1:]:
-                with suppress(Unavailable):
-                    await inbox.ack([delivery])
+            one, others = job.parting()
+            await self._part_with(*one)
+            await self._ack(others)
+
+    async def _ack(self, deliveries: Sequence[tuple[Inbox, Delivery]]) -> None:
+        for inbox, delivery in deliveries:
+            with suppress(Unavailable):  # of a connection that is gone: the step is offered again and found stale
+                await inbox.ack([delivery])
 
     async def _let_go(self, jobs: Sequence[Job]) -> None:
         self._forget(jobs)
@@ -310,30 +327,3 @@ class Worker:
             if job.task is not None:
                 job.task.cancel()
             self._jobs.pop((job.step.run_id, job.step.step_id, job.step.attempt), None)
-
-
-async def _bounded(agent: Agent, job: Job, ctx: StepContext, now: datetime) -> Answer:
-    """The answer within the step's time, unless it is wanted no longer; who will not be cancelled is left behind."""
-    seconds = seconds_left(job.step, now)
-    if seconds is not None and seconds <= 0:
-        raise StepTimeout("the deadline had passed before the step began")
-    running = asyncio.create_task(invoke(agent, job.step, ctx))
-    ends: set[asyncio.Future[Any]] = {running, job.unwanted}
-    try:
-        await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if job.unwanted.done():
-            raise Stopped
-        if running.cancelled():
-            raise RuntimeError("the agent cancelled itself")
-        if not running.done():
-            raise StepTimeout(f"the agent took longer than {seconds:g} s")
-        return running.result()
-    finally:
-        running.cancel()
-        running.add_done_callback(_hush)
-
-
-def _hush(task: "asyncio.Task[Answer]") -> None:
-    """What an agent raises after it was left behind is of no interest."""
-    if not task.cancelled():
-        task.exception()

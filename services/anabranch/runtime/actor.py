@@ -42,11 +42,14 @@ class Actor:
             task.cancel()
 
     async def _leave(self, left: Sequence[Inbound], inbox: Inbox) -> None:
-        """Offer it again a little later, to services of a newer release, by a copy that no delivery limit counts."""
+        """Offer it again a little later, to services of a newer release; as a copy where it may: no limit counts it."""
         await asyncio.sleep(LEAVE_SECONDS)
         with suppress(Unavailable):
-            await self._transport.publish([again(one.delivery, one.message_id) for one in left])
-            await inbox.ack([one.delivery for one in left])
+            for one in left:
+                if await self._transport.offer_again(again(one.delivery, one.message_id)):
+                    await inbox.ack([one.delivery])
+                else:
+                    await inbox.requeue([one.delivery])
 
     async def stop(self) -> None:
         """Take nothing more; the batch in hand is finished by `run`."""

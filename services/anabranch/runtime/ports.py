@@ -224,6 +224,11 @@ class Outgoing:
 class Inbox(Protocol):
     """A consumer on one or more queues."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether it is gone for good, and what was taken from it is offered again by the broker."""
+        ...
+
     async def take(self, limit: int) -> list[Delivery]:
         """Wait for at least one delivery, return what has piled up (at most `limit`); [] once stopped."""
         ...
@@ -262,6 +267,10 @@ class Transport(Protocol):
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Publish all, mandatory and confirmed; a step for an agent without a queue gets one declared first."""
+        ...
+
+    async def offer_again(self, message: Outgoing) -> bool:
+        """Publish a copy of what was taken; False where this party may not, or nobody is there for it."""
         ...
 
     async def park(self, delivery: Delivery, reason: str) -> None:

@@ -19,6 +19,10 @@ class RedactingInbox:
         self._inbox = inbox
         self._redaction = redaction
 
+    @property
+    def failed(self) -> bool:
+        return self._inbox.failed
+
     async def take(self, limit: int) -> list[Delivery]:
         taken = await self._inbox.take(limit)
         for delivery in taken:
@@ -61,6 +65,9 @@ class RedactingTransport:
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         clean = self._redaction.body
         await self._transport.publish([replace(one, body=clean(one.body)) for one in messages])
+
+    async def offer_again(self, message: Outgoing) -> bool:
+        return await self._transport.offer_again(replace(message, body=self._redaction.body(message.body)))
 
     async def park(self, delivery: Delivery, reason: str) -> None:
         await self._transport.park(delivery, self._redaction.text(reason))

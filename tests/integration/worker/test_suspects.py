@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
-from anabranch.agent_worker.steps import LOST, losses
+from anabranch.agent_worker.app import Worker
+from anabranch.agent_worker.jobs import Job
+from anabranch.agent_worker.steps import LOST, losses, read_step
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
 from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
 from anabranch_contracts.addresses import step_queue
-from tests.integration.worker.bench import Gate, a_worker, registry, serving, waiting
+from tests.integration.worker.bench import Gate, PerQueue, a_worker, registry, serving, waiting
 from tests.integration.worker.wire import Asker, a_step
 
 
@@ -88,24 +90,74 @@ async def test_where_the_broker_does_not_count_the_worker_does(broker: MemoryBro
 class Doubtful(MemoryTransport):
     """Nothing can be handed over."""
 
-    async def publish(self, messages: Any) -> None:
-        if any(LOST in message.headers for message in messages):
-            raise Unavailable("outcome unknown")
-        await super().publish(messages)
+    async def offer_again(self, message: Outgoing) -> bool:
+        raise Unavailable("outcome unknown")
+
+
+class Locked(MemoryTransport):
+    """This worker may make no copies."""
+
+    async def offer_again(self, message: Outgoing) -> bool:
+        return False
 
 
 async def test_what_cannot_be_handed_over_is_not_acked(broker: MemoryBroker, gate: Gate, asker: Asker) -> None:
     for name in ("one", "two"):
         offer(broker, a_step("A", name), 3)
     transport = Doubtful(broker)
-    running = asyncio.create_task(a_worker_on(transport, gate))
+    running = asyncio.create_task(Worker(transport, registry(A=gate)).run())
     assert await gate.begun.get() == "one"
     await transport.close()
     running.cancel()
     assert {losses(delivery) for delivery in waiting(broker, "A")} == {4} and len(waiting(broker, "A")) == 2
 
 
-async def a_worker_on(transport: MemoryTransport, gate: Gate) -> None:
-    from anabranch.agent_worker.app import Worker
+async def test_who_may_make_no_copies_gives_back(broker: MemoryBroker, gate: Gate, asker: Asker) -> None:
+    for name in ("one", "two"):
+        offer(broker, a_step("A", name), 3)
+    async with serving(broker, registry(A=gate), Locked(broker)):
+        assert await gate.begun.get() == "one"
+        assert [losses(delivery) for delivery in waiting(broker, "A")] == [4], "the broker counts what is given back"
+        gate.go.set()
+        assert {(await asker.result())[1]["response"] for _ in range(2)} == {"one", "two"}
 
-    await Worker(transport, registry(A=gate)).run()
+
+async def test_who_may_make_no_copies_runs_what_nobody_counts(broker: MemoryBroker, gate: Gate, asker: Asker) -> None:
+    offer(broker, a_step("A", "uncounted"), 0)
+    gate.go.set()
+    async with serving(broker, registry(A=gate), Locked(broker)):
+        assert (await asker.result())[1]["response"] == "uncounted"
+
+
+async def test_what_waits_long_in_one_hand_goes_to_another(broker: MemoryBroker, gate: Gate, asker: Asker) -> None:
+    crowded = serving(broker, registry(A=gate, B=gate), PerQueue(broker), concurrency=3, patience=0.02)
+    async with crowded:
+        async with asyncio.timeout(10):
+            for number in range(3):
+                await asker.ask(a_step("A", number, step_id=f"0#{number}"))
+            assert {await gate.begun.get() for _ in range(3)} == {0, 1, 2}
+            await asker.ask(a_step("A", "fourth", step_id="0#4"))
+            async with serving(broker, registry(A=lambda request: f"{request} by another")):
+                assert (await asker.result())[1]["response"] == "fourth by another"
+            gate.go.set()
+            assert {(await asker.result())[1]["response"] for _ in range(3)} == {0, 1, 2}
+
+
+async def test_what_may_not_be_shared_waits_where_it_is(broker: MemoryBroker, gate: Gate, asker: Asker) -> None:
+    async with serving(broker, registry(A=gate), Locked(broker), concurrency=1, patience=0.02):
+        for name in ("one", "two"):
+            offer(broker, a_step("A", name), 0)
+        assert await gate.begun.get() == "one"
+        await asyncio.sleep(0.1)  # longer than its patience
+        gate.go.set()
+        assert [(await asker.result())[1]["response"] for _ in range(2)] == ["one", "two"]
+
+
+async def test_of_two_offers_the_one_that_lasts_is_handed_on(broker: MemoryBroker) -> None:
+    gone, here = MemoryTransport(broker), MemoryTransport(broker)
+    old, new = await gone.consume([], 1), await here.consume([], 1)
+    await gone.close()
+    first, second = (old, Delivery("k", b"", "first")), (new, Delivery("k", b"", "second"))
+    for offers in ([first, second], [second, first]):
+        job = Job(read_step(Delivery("k", a_step("A").body)), offers)
+        assert job.parting() == (second, [first])

@@ -104,6 +104,7 @@ class MemoryInbox:
         self._tags = count(1)
         self._changed = asyncio.Event()
         self._stopped = False
+        self.failed = False
         for queue in queues:
             queue.watchers[self._changed] = None
 
@@ -116,6 +117,7 @@ class MemoryInbox:
                 delivery.tag = next(self._tags)
                 self._unacked[delivery.tag] = (queue, delivery)
                 taken.append(delivery)
+                queue.watchers[self._changed] = queue.watchers.pop(self._changed)  # next time the others first
         return taken
 
     async def take(self, limit: int) -> list[Delivery]:
@@ -152,7 +154,7 @@ class MemoryInbox:
         for queue, delivery in reversed(self._unacked.values()):
             queue.put_back(delivery)
         self._unacked.clear()
-        self._stopped = True
+        self._stopped = self.failed = True
         self._changed.set()
 
 
@@ -194,6 +196,10 @@ class MemoryTransport:
                 self._broker.direct(message)
             else:
                 self._broker.route(message)
+
+    async def offer_again(self, message: Outgoing) -> bool:
+        await self.publish([message])
+        return True
 
     async def park(self, delivery: Delivery, reason: str) -> None:
         headers = {**delivery.headers, "reason": reason, "routing-key": delivery.routing_key}

@@ -25,14 +25,24 @@ class Errands:
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
         self._channel: AbstractChannel | None = None
+        self._publisher: AbstractChannel | None = None
 
     async def _open(self) -> AbstractChannel:
         if self._channel is None or self._channel.is_closed:
-            transport = self._connection.transport
-            if transport is None:
-                raise ConnectionError("the connection is gone")
-            self._channel = await transport.connection.channel(publisher_confirms=False)
+            self._channel = await self._another(confirms=False)
         return self._channel
+
+    async def publisher(self) -> AbstractChannel:
+        """A channel that confirms, for what the broker may refuse."""
+        if self._publisher is None or self._publisher.is_closed:
+            self._publisher = await self._another(confirms=True)
+        return self._publisher
+
+    async def _another(self, confirms: bool) -> AbstractChannel:
+        transport = self._connection.transport
+        if transport is None:
+            raise ConnectionError("the connection is gone")
+        return await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
 
     async def exchange(self, name: str, durable: bool) -> None:
         """A topic exchange."""

@@ -42,17 +42,17 @@ class RabbitInbox:
 
     def fail(self) -> None:
         """What was taken will be offered to others; nothing more comes here."""
-        self.failed = not self._stopped
+        self.failed = True
         self._arrived.set()
 
     async def take(self, limit: int) -> list[Delivery]:
         while not self._waiting and not self._stopped and not self.failed:
             self._arrived.clear()
             await self._arrived.wait()
-        if self.failed:
-            raise Unavailable("RabbitMQ: the consumer is gone")
         if self._stopped:
             return []
+        if self.failed:
+            raise Unavailable("RabbitMQ: the consumer is gone")
         return [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:

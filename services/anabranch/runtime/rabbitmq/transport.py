@@ -71,6 +71,7 @@ class RabbitTransport:
         self._inboxes: list[RabbitInbox] = []
         self._declared: set[str] = set()
         self._in_flight: dict[UUID, asyncio.Event] = {}
+        self._refused: set[str] = set()
 
     async def connect(self) -> None:
         """Connect and see that what every party needs is there; raises `Unavailable`."""
@@ -228,7 +229,7 @@ class RabbitTransport:
             self._lost()
             raise unavailable("did not take a message", error, self._party) from error
 
-    async def _send(self, message: Outgoing, message_id: str) -> None:
+    async def _send(self, message: Outgoing, message_id: str, channel: RawChannel | None = None) -> None:
         direct = message.reply_to_queue
         properties = spec.Basic.Properties(
             content_type="application/json",
@@ -239,7 +240,7 @@ class RabbitTransport:
             headers=dict(message.headers) or None,
             reply_to=message.reply_to,
         )
-        await self._raw().basic_publish(
+        await (channel or self._raw()).basic_publish(
             message.body,
             exchange="" if direct is not None else EXCHANGE,
             routing_key=direct if direct is not None else message.routing_key,
@@ -247,6 +248,20 @@ class RabbitTransport:
             mandatory=message.mandatory and direct is None,
             timeout=self._publish_timeout,
         )
+
+    async def offer_again(self, message: Outgoing) -> bool:
+        """By a channel of its own, that a refusal may close; what was refused once is not tried again."""
+        if message.routing_key in self._refused:
+            return False
+        with reaching("did not take a copy", self._party):
+            try:
+                await self._send(message, str(uuid7()), await self._errand().publisher())
+            except ChannelAccessRefused:
+                self._refused.add(message.routing_key)
+                return False
+            except DeliveryError:
+                return False
+        return True
 
     async def park(self, delivery: Delivery, reason: str) -> None:
         headers = {**_small(delivery.headers), "reason": reason[:4000], "routing-key": delivery.routing_key}

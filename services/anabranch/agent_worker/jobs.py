@@ -1,0 +1,64 @@
+"""A step in hand: who asked for it, and its agent's answer within the time it has."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from anabranch.agent_worker.steps import seconds_left
+from anabranch.agents.context import StepContext
+from anabranch.agents.invoke import Answer, invoke
+from anabranch.agents.registry import Agent
+from anabranch.runtime.ports import Delivery, Inbox
+from anabranch_contracts.messages import StepRequested
+
+
+class StepTimeout(Exception):
+    """The agent took longer than its step may take."""
+
+
+class Stopped(Exception):
+    """The step is wanted no longer."""
+
+
+@dataclass(slots=True)
+class Job:
+    """A step in hand and the deliveries that asked for it."""
+
+    step: StepRequested
+    deliveries: list[tuple[Inbox, Delivery]] = field(default_factory=list)
+    started: bool = False
+    unwanted: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    task: "asyncio.Task[None] | None" = None
+
+    def parting(self) -> tuple[tuple[Inbox, Delivery], list[tuple[Inbox, Delivery]]]:
+        """The delivery to hand on, of a connection that lasts if there is one, and the others."""
+        live = [one for one in self.deliveries if not one[0].failed] or self.deliveries
+        return live[-1], [one for one in self.deliveries if one is not live[-1]]
+
+
+async def bounded(agent: Agent, job: Job, ctx: StepContext, now: datetime) -> Answer:
+    """The answer within the step's time, unless it is wanted no longer; who will not be cancelled is left behind."""
+    seconds = seconds_left(job.step, now)
+    if seconds is not None and seconds <= 0:
+        raise StepTimeout("the deadline had passed before the step began")
+    running = asyncio.create_task(invoke(agent, job.step, ctx))
+    ends: set[asyncio.Future[Any]] = {running, job.unwanted}
+    try:
+        await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if job.unwanted.done():
+            raise Stopped
+        if running.cancelled():
+            raise RuntimeError("the agent cancelled itself")
+        if not running.done():
+            raise StepTimeout(f"the agent took longer than {seconds:g} s")
+        return running.result()
+    finally:
+        running.cancel()
+        running.add_done_callback(_hush)
+
+
+def _hush(task: "asyncio.Task[Answer]") -> None:
+    """What an agent raises after it was left behind is of no interest."""
+    if not task.cancelled():
+        task.exception()
