@@ -266,7 +266,7 @@ async def test_a_message_that_is_offered_too_often_is_parked_by_the_broker(serve
 
         await dying.basic_consume(ROUTER_QUEUE, give_back)
         inbox = await operator.consume([PARKED_QUEUE], 100)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             found = await taken(inbox, identity)
     assert (found.routing_key, found.reason) == ("run.requested", f"delivery_limit in {ROUTER_QUEUE}")
     await operator.close()
