@@ -5,9 +5,10 @@ code: it takes its time, calls others durably in the middle of it, raises, and r
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Protocol, TypeVar
+from uuid import UUID
 
 from anabranch.agents.context import StepContext
 from anabranch.agents.registry import Agent, Registry
@@ -46,7 +47,7 @@ class Dice:
 
 
 class Setting(Protocol):
-    """What agents know of their world besides their step."""
+    """What agents know of the world of a run besides their step."""
 
     seed: int
     loose: bool
@@ -65,10 +66,10 @@ class Setting(Protocol):
 class Cast(Registry):
     """All agents are one function, which is told whom it plays."""
 
-    def __init__(self, names: Sequence[str], world: Setting) -> None:
+    def __init__(self, names: Iterable[str], runs: Mapping[UUID, Setting]) -> None:
         super().__init__()
         self._names = sorted(names)
-        self._agent = Agent("anybody", _of(world))
+        self._agent = Agent("anybody", _of(runs))
 
     def resolve(self, name: str) -> Agent:
         return self._agent
@@ -80,8 +81,9 @@ class Cast(Registry):
         return name in self._names
 
 
-def _of(world: Setting) -> Any:
+def _of(runs: Mapping[UUID, Setting]) -> Any:
     async def play(step: StepRequested, ctx: StepContext) -> JSON:
+        world = runs[step.run_id]
         if world.faulty and world.toss() < 0.25:
             await asyncio.sleep(LONGEST_WORK * world.toss() ** 3)
         world.heard(step)

@@ -1,7 +1,7 @@
 """The laws of a run, checked on a world after it came to rest."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from os import environ
 from random import Random
@@ -13,10 +13,12 @@ import orjson
 from anabranch.domain.projections import draw_rows
 from anabranch.domain.recorded import Recorded
 from anabranch.runtime.memory.store import MemoryStore
+from anabranch.runtime.ports import Delivery
 from anabranch_contracts import events as e
 from tests.simulation.audit import audit
 from tests.simulation.history import History
 from tests.simulation.outsiders import RUBBISH
+from tests.simulation.run import Run, neighbours
 from tests.simulation.world import World
 
 JSON = Any
@@ -24,6 +26,7 @@ ENDS = (e.RunCompleted, e.RunFailed, e.RunCancelled, e.RunRejected)
 HASHES = f"PYTHONHASHSEED={seed} " if (seed := environ.get("PYTHONHASHSEED")) else ""
 TABLES = ("run_rows", "branch_rows", "step_rows", "convergences", "timers", "user_requests", "checkpoints")
 HEARD = ("step.completed", "step.failed", "user.provided", "run.checkpoint")
+ASKED = ("run.requested", "run.fork")
 LATE = ("is not open", "checkpoint 'before")
 COMPARED = ("run_rows", "branch_rows", "step_rows", "convergences")
 TIMING = {
@@ -42,9 +45,9 @@ class Violation(AssertionError):
         self.cause = cause
 
 
-def recorded(world: World) -> list[Recorded]:
-    """The run's whole stream."""
-    return list(world.store.streams[world.run_id])
+def recorded(run: Run | World) -> list[Recorded]:
+    """The run's whole stream (a world's first)."""
+    return list(run.store.streams[run.run_id])
 
 
 def one_outcome(events: Iterable[Recorded]) -> None:
@@ -69,13 +72,15 @@ def nothing_starts_while_paused(events: Iterable[Recorded]) -> None:
         assert not (paused and isinstance(r.event, e.StepRequested)), f"version {r.version} started while paused"
 
 
-def replays(world: World, events: list[Recorded]) -> None:
+def replays(world: World) -> None:
     """Law 4: counters, the states that processes kept, and all rows are what the events fold to; no gap in them."""
-    assert [r.version for r in events] == list(range(1, len(events) + 1))
-    state = audit(events, [kept for kept in world.states if kept.run_id == world.run_id])
     folded: dict[str, dict[Any, JSON]] = {name: {} for name in TABLES}
-    for row in draw_rows(state):
-        folded[row.table][world.store.key(row.table, row.values)] = row.values
+    for run in world.runs:
+        events = run.recorded
+        assert [r.version for r in events] == list(range(1, len(events) + 1))
+        state = audit(events, [kept for kept in world.states if kept.run_id == run.run_id])
+        for row in draw_rows(state):
+            folded[row.table][world.store.key(row.table, row.values)] = row.values
     for name in TABLES:
         assert world.store.tables[name] == folded[name], f"{name} differs from its replay"
 
@@ -94,31 +99,44 @@ def nothing_is_lost(world: World) -> None:
     """What was acked has caused an event or was parked, no queue holds more; only rubbish and late words are parked."""
     odd = [r for d, r in world.parked if d.body not in RUBBISH and not any(known in r for known in LATE)]
     assert not odd, odd
-    stream = recorded(world)
-    known = {str(r.causation_id) for r in stream} | {d.message_id for d, _ in world.parked}
-    lost = [d for d in world.acked if d.message_id not in known and (d.routing_key in HEARD or d.body in RUBBISH)]
-    assert not lost, [(d.routing_key, d.body) for d in lost]
+    streams = {str(run.run_id): run.recorded for run in world.runs}
+    parked = {d.message_id for d, _ in world.parked}
+    lost = [(d, stored) for d, stored in world.acked if d.message_id not in parked and not led(d, stored, streams)]
+    assert not lost, [(d.routing_key, d.body) for d, _ in lost]
     assert not world.waiting(), f"left in queues: {world.waiting()}"
     assert not world.misheard, world.misheard
 
 
-def outcome(world: World) -> JSON:
+def led(delivery: Delivery, stored: int, streams: Mapping[str, list[Recorded]]) -> bool:
+    """Whether a message that was acked when so much was stored had led by then to what it must lead to."""
+    key, run_id = delivery.routing_key, delivery.correlation_id
+    then = [r for r in streams.get(run_id, ()) if r.position <= stored]
+    if key in HEARD or delivery.body in RUBBISH:
+        return any(str(r.causation_id) == delivery.message_id for r in then)
+    if key in ASKED:
+        return bool(then)
+    if key == "run.cancel" and "branch_id" not in orjson.loads(delivery.body):
+        return any(isinstance(r.event, ENDS) for r in then)
+    return True
+
+
+def outcome(run: Run | World) -> JSON:
     """What no schedule may change: the status; and of completed runs every row and the result."""
-    if world.status != "completed":
-        return world.status
-    tables = [sorted(repr(_timeless(row)) for row in world.rows(name)) for name in COMPARED]
+    if run.status != "completed":
+        return run.status
+    tables = [sorted(repr(_timeless(row)) for row in run.rows(name)) for name in COMPARED]
     requests = sorted(
         repr((r.event.step_id, r.event.attempt, r.event.request))
-        for r in recorded(world)
+        for r in recorded(run)
         if isinstance(r.event, e.StepRequested)
     )
-    result = [r.event for r in recorded(world) if isinstance(r.event, e.RunCompleted)]
-    return world.status, tables, requests, result
+    result = [r.event for r in recorded(run) if isinstance(r.event, e.RunCompleted)]
+    return run.status, tables, requests, result
 
 
-def poisoned(world: World) -> bool:
+def poisoned(run: Run) -> bool:
     """Whether so many workers were lost with a step that it was given up: that is an outcome of its own."""
-    return any(isinstance(r.event, e.StepFailed) and r.event.error["kind"] == "poison" for r in recorded(world))
+    return any(isinstance(r.event, e.StepFailed) and r.event.error["kind"] == "poison" for r in recorded(run))
 
 
 def differences(one: JSON, calm: JSON) -> list[JSON]:
@@ -135,12 +153,13 @@ def _timeless(row: JSON) -> list[tuple[str, JSON]]:
 
 def lawful(world: World) -> None:
     """Raises where a law is broken that holds in every world."""
-    events = recorded(world)
-    one_outcome(events)
-    nothing_starts_while_paused(events)
-    if isinstance(events[0].event, e.RunStarted):
-        History(events[0].event).read(events)
-    replays(world, events)
+    for run in world.runs:
+        events = run.recorded
+        one_outcome(events)
+        nothing_starts_while_paused(events)
+        if isinstance(events[0].event, e.RunStarted):
+            History(events[0].event).read(events)
+    replays(world)
     nothing_live(world)
     nothing_is_lost(world)
 
@@ -160,6 +179,7 @@ class Case:
     only: list[int] | None = None
     topology: JSON = None
     config: JSON = None
+    beside: int = 0
 
     @property
     def replay(self) -> str:
@@ -180,12 +200,13 @@ class Tally:
     seen: Counter[str] = field(default_factory=Counter)
 
     def add(self, world: World) -> None:
-        """One more run."""
-        events = recorded(world)
-        self.runs += 1
-        self.events += len(events)
-        self.steps.append(sum(type(r.event) is e.StepCompleted for r in events))
-        self.statuses[world.status] += 1
+        """The runs of one more world."""
+        for run in world.runs:
+            events = run.recorded
+            self.runs += 1
+            self.events += len(events)
+            self.steps.append(sum(type(r.event) is e.StepCompleted for r in events))
+            self.statuses[run.status] += 1
         self.faults.update(world.faults.seen)
         self.seen.update(world.seen)
 
@@ -200,7 +221,7 @@ class Tally:
 
 def calmly(case: Case) -> World:
     """The case's topology without faults."""
-    return World(case.seed, case.calm, False, case.topology, case.config).play()
+    return World(case.seed, case.calm, False, case.topology, case.config, beside=case.beside).play()
 
 
 def judged(case: Case, calm: World) -> World:
@@ -210,10 +231,12 @@ def judged(case: Case, calm: World) -> World:
         if case.at is not None:
             world = forks(calm, case.at, case.schedule, case.faulty, case.only)
         elif case.faulty:
-            world = World(case.seed, case.schedule, True, case.topology, case.config, only=case.only).play()
+            drawn = case.topology, case.config, None, case.only
+            world = World(case.seed, case.schedule, True, *drawn, beside=case.beside).play()
         lawful(world)
-        if not world.loose and not world.outsiders.disturbed and not poisoned(world):
-            assert not (found := differences(outcome(world), outcome(calm))), found
+        for run, quiet in zip(world.runs, calm.runs, strict=True):
+            if not run.loose and not run.outsiders.disturbed and not poisoned(run):
+                assert not (found := differences(outcome(run), outcome(quiet))), found
     except Exception as broken:  # a law, or a defect anywhere on the way
         raise Violation(case, broken) from broken
     return world
@@ -224,7 +247,8 @@ def forks(calm: World, at: int, schedule: int, faulty: bool, only: Sequence[int]
     events = recorded(calm)
     store = MemoryStore(streams={calm.run_id: events})
     fork = {"run_id": str(calm.run_id), "at": at}
-    world = type(calm)(calm.seed, schedule, faulty, calm.topology, calm.config, fork, only, store).play()
+    drawn = calm.topology, calm.config, fork, only, store, calm.beside
+    world = type(calm)(calm.seed, schedule, faulty, *drawn).play()
     done = {r.event.step_id for r in events[:at] if isinstance(r.event, e.StepCompleted)}
     begun = next(r.version for r in recorded(world) if isinstance(r.event, e.RunForked))
     again = [r.event for r in recorded(world)[begun:] if isinstance(r.event, e.StepRequested)]
@@ -235,14 +259,15 @@ def forks(calm: World, at: int, schedule: int, faulty: bool, only: Sequence[int]
 def check(seed: int, schedule: int, tally: Tally | None = None) -> None:
     """One topology calmly, three times with faults, once from a point of its past; raises `Violation`."""
     tally = tally if tally is not None else Tally()
-    first = Case(seed, schedule, schedule, faulty=False)
+    beside = neighbours(seed)
+    first = Case(seed, schedule, schedule, faulty=False, beside=beside)
     try:
         calm = calmly(first)
     except Exception as broken:
         raise Violation(first, broken) from broken
-    cases = [first, *(Case(seed, schedule + n, schedule) for n in (1, 2, 3))]
+    cases = [first, *(Case(seed, schedule + n, schedule, beside=beside) for n in (1, 2, 3))]
     if calm.status != "rejected":
         at = Random(schedule).randint(1, len(recorded(calm)))
-        cases.append(Case(seed, schedule + 4, schedule, bool(schedule % 2), at))
+        cases.append(Case(seed, schedule + 4, schedule, bool(schedule % 2), at, beside=beside))
     for case in cases:
         tally.add(judged(case, calm))

@@ -108,7 +108,7 @@ class Process:
     def acked(self, deliveries: Sequence[Delivery]) -> None:
         """The broker will not offer these again."""
         if self.role != "worker":
-            self.world.acked += deliveries
+            self.world.acked += [(delivery, self.world.stored) for delivery in deliveries]
 
     def toss(self) -> bool:
         """A coin."""

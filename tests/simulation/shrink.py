@@ -52,6 +52,8 @@ def _smaller(case: Case) -> Iterator[Case]:
         cuts = [case.only[half:], case.only[:half]] if half else []
         for only in [*cuts, *([n for n in case.only if n != one] for one in case.only)]:
             yield replace(case, only=only)
+    if case.beside:
+        yield replace(case, beside=case.beside - 1)
     yield from (replace(case, topology=topology) for topology in _simpler(case.topology))
     for name in case.config:
         yield replace(case, config={k: v for k, v in case.config.items() if k != name})

@@ -1,4 +1,4 @@
-"""One run of a random topology in a seeded world: routers, supervisors, workers, people, broker, store, clocks.
+"""One run, or a few, of random topologies in a seeded world: routers, supervisors, workers, people, broker, store, clocks.
 
 All services are production's: the lifecycle that opens and reopens, the loops, handlers and deciders, the timers, the
 worker with its slots, deadlines, drains and lost connections. They run in one thread and in virtual time
@@ -9,6 +9,7 @@ and what it takes (a fork in a fork, a convergence that was left, a conversation
 hundred worlds 50 are tiny (2 agents, at most 2 steps a branch, forks of 2 in 1 level), 38 small (2 or 3 agents, 3
 steps), 10 middling (3 to 5 agents, 5 steps, forks of 3 in 2 levels) and 2 large (4 to 9 agents, 8 steps, forks of 4
 in 3 levels). All features are in all of them; two of each service are in every fourth.
+Of ten worlds four hold one run, the others two or three that have nothing to do with each other.
 In half of the faulty ones supervisors keep the watch; in the others an operator runs `recover` after a wipe.
 """
 
@@ -30,13 +31,11 @@ from anabranch.runtime.memory.store import MemoryStore
 from anabranch.runtime.memory.transport import MemoryBroker
 from anabranch.runtime.ports import Delivery, Outgoing
 from anabranch_contracts.addresses import PARKED_QUEUE
-from anabranch_contracts.messages import StepRequested
-from tests.simulation import generate
 from tests.simulation.answers import Cast, person
 from tests.simulation.faults import Faults, Numbers
 from tests.simulation.loop import SeededLoop
-from tests.simulation.outsiders import Outsiders
 from tests.simulation.process import Process
+from tests.simulation.run import Run, drawn
 
 JSON = Any
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -44,7 +43,6 @@ LONGEST = 100_000  # steps of the loop
 LATEST = 30.0  # seconds that a message may be on its way
 IDLE_TICKS = 40
 SILENT = structlog.make_filtering_bound_logger(logging.CRITICAL)
-OVER = ("completed", "failed", "rejected", "cancelled")
 
 
 class Stuck(AssertionError):
@@ -78,7 +76,7 @@ class Broker(MemoryBroker):
 
 @dataclass
 class World:
-    """Everything, and one run in it; a quarter of the seeds are `loose`: their outcome may depend on time."""
+    """Everything, with the run of the seed and so many beside it."""
 
     seed: int
     schedule: int
@@ -88,27 +86,24 @@ class World:
     fork: JSON = None
     only: Numbers | None = None
     store: MemoryStore = field(default_factory=MemoryStore)
+    beside: int = 0
 
     def __post_init__(self) -> None:
-        drawn = Random(self.seed)
-        self.size = generate.size(drawn)
-        self.loose = drawn.random() < 0.25
-        self.topology = self.topology or generate.topology(drawn, self.loose, self.size)
-        self.config = self.config or generate.config(drawn, self.loose, self.size)
-        self.run_id = UUID(int=self.seed + 1 + (1 << 100 if self.fork else 0))
         self.random = Random(self.schedule)
         self.toss = self.random.random
         self.loop = SeededLoop(self.random)
         self.faults = Faults(Random(self.schedule + 1), self.faulty, self.only)
         self.seen: Counter[str] = Counter()
-        self.acked: list[Delivery] = []
+        self.acked: list[tuple[Delivery, int]] = []
         self.parked: list[tuple[Delivery, str]] = []
         self.misheard: list[str] = []
         self.ending = self.wiped = self.recovered = False
         self.ids = 0
         self.watched = self.faulty and self.random.random() < 0.5
         self.beats = self.ticks = self.epoch = 0
-        self.outsiders = Outsiders(self, self.faulty)
+        self.runs = drawn(self)
+        self.topology, self.config, self.run_id = self.runs[0].topology, self.runs[0].config, self.runs[0].run_id
+        self.by_id = {run.run_id: run for run in self.runs}
         self.cast = self.casting()
         self.broker = Broker(self)
         self.processes: list[Process] = []
@@ -123,7 +118,7 @@ class World:
 
     def casting(self) -> Any:
         """The registry of agents."""
-        return Cast([n["name"] for n in self.topology["nodes"]], self)
+        return Cast({n["name"] for run in self.runs for n in run.topology["nodes"]}, self.by_id)
 
     def new_id(self) -> UUID:
         """Ids are counted."""
@@ -135,11 +130,12 @@ class World:
         return START + timedelta(seconds=self.loop.now + skew)
 
     def play(self) -> "World":
-        """Publish the request and let the seed decide until the run is over and everything is at rest."""
+        """Publish the requests and let the seed decide until all runs are over and everything is at rest."""
         told = structlog.get_config()
         structlog.configure(wrapper_class=SILENT)
         try:
-            self.outsiders.ask()
+            for run in self.runs:
+                self._ask(run)
             self.loop.run(self._beat)
             while not self._at_rest():
                 self.loop.run(self._beat)
@@ -157,42 +153,48 @@ class World:
             process.__dict__.clear()
         self.processes.clear()
         self.broker.part()
-        self.outsiders.part()
+        for run in self.runs:
+            run.part()
         del self.cast
+
+    def _ask(self, run: Run) -> None:
+        """Now, or when others have begun."""
+        if run is self.runs[0] or self.random.random() < 0.6:
+            run.outsiders.ask()
+        else:
+            self.later(self.random.random() * LATEST, run.outsiders.ask)
+
+    @property
+    def stored(self) -> int:
+        """The position of the last event."""
+        return len(self.store.log)
 
     @property
     def status(self) -> str:
-        row = self.store.tables["run_rows"].get((self.run_id,))
-        return str(row["status"]) if row else "unknown"
+        return self.runs[0].status
 
     @property
     def over(self) -> bool:
-        return self.status in OVER
+        """Whether all runs are."""
+        return all(run.over for run in self.runs)
 
     def rows(self, table: str) -> list[JSON]:
-        """The run's rows of a table."""
-        return [r for r in self.store.tables[table].values() if r["run_id"] == self.run_id]
+        """The first run's rows of a table."""
+        return self.runs[0].rows(table)
 
     def waiting(self) -> dict[str, int]:
         """Queues in which something waits for a service, with how much."""
         queues = self.broker.queues.items()
         return {name: len(queue.ready) for name, queue in queues if queue.ready and name != PARKED_QUEUE}
 
-    def send(self, key: str, body: JSON) -> None:
+    def send(self, key: str, body: JSON, about: str) -> None:
         """Publish a message from outside."""
         content = body if isinstance(body, bytes) else orjson.dumps(body)
-        self.broker.route(Outgoing(key, content, self.new_id(), "", str(self.run_id)))
+        self.broker.route(Outgoing(key, content, self.new_id(), "", about))
 
     def person(self, request: JSON) -> JSON:
         """What a person says."""
-        return person(self.seed, request)
-
-    def heard(self, step: StepRequested) -> None:
-        """What an agent is told never exceeds the window."""
-        bounds = [r["max_messages"] for r in self.topology.get("rules", ()) if r["type"] == "MemoryLimitRule"]
-        most = min([*bounds, self.config.get("max_messages", 100)])
-        if len(step.memory) > most:
-            self.misheard.append(f"{step.step_id} was told {len(step.memory)} messages, at most {most}")
+        return person(self.by_id[request["run_id"]].seed, request)
 
     def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
         """Let something happen by itself, unless the broker is wiped before."""
@@ -241,7 +243,7 @@ class World:
         self.ticks = 0
         if self.loop.steps > LONGEST:
             raise Stuck("no end in sight")
-        self.outsiders.act()
+        self.random.choice(self.runs).outsiders.act()
         if self.faulty and self.random.random() < 0.2:
             self.loop.advance(self.loop.now + self.random.random())
 
@@ -254,14 +256,21 @@ class World:
         alarm, over = self.loop.next_alarm(), self.over
         if over and alarm is None and (self.ticks >= IDLE_TICKS or not self.waiting()):
             return True
-        if not over and (alarm is None or self.random.random() < 0.5) and self.outsiders.hurry():
+        if not over and (alarm is None or self.random.random() < 0.5) and self._hurry():
             return False
         self._leap(alarm, over)
         return False
 
+    def _hurry(self) -> bool:
+        """Whether somebody outside did what a run waits for."""
+        live = [run for run in self.runs if not run.over]
+        self.random.shuffle(live)
+        return any(run.outsiders.hurry() for run in live)
+
     def _leap(self, alarm: float | None, over: bool) -> None:
         """To the next moment at which somebody has something to do."""
-        dues = [] if over else [r["due_at"] for r in self.rows("timers") if r["due_at"] is not None]
+        timers = () if over else self.store.tables["timers"].values()
+        dues = [r["due_at"] for r in timers if r["due_at"] is not None]
         moments = [] if alarm is None else [alarm]
         if dues:
             slowest = max(0.0, *(-p.skew for p in self.processes))
@@ -269,7 +278,7 @@ class World:
             moments.append(due if due > self.loop.now else max(due + slowest, self.loop.now + TICK_SECONDS))
         self.ticks = self.ticks + 1 if alarm is None else 0
         if self.ticks > IDLE_TICKS:
-            raise Stuck(f"{self.status}, nothing pending")
+            raise Stuck(f"{[run.status for run in self.runs]}, nothing pending")
         looked = self.ticks and not self.ticks % 10  # nothing else helps: the watch looks for what was lost
         idle = self.loop.last_nap() if looked else self.loop.now + TICK_SECONDS
         self.loop.advance(min(moments, default=idle))
