@@ -78,7 +78,12 @@ def _told(violation: Violation) -> str:
 def main() -> int:
     """Parse, play, report; 1 when a law was broken or a port call was never crashed at."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=2000, help="simulated runs, at least (one to three in a world, five worlds of a seed)")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=2000,
+        help="simulated runs, at least",
+    )
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--case", help="play one case again, as a finding printed it")
     args = parser.parse_args()

@@ -1,7 +1,7 @@
 """The laws of a run, checked on a world after it came to rest."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from os import environ
 from random import Random
@@ -26,6 +26,7 @@ ENDS = (e.RunCompleted, e.RunFailed, e.RunCancelled, e.RunRejected)
 HASHES = f"PYTHONHASHSEED={seed} " if (seed := environ.get("PYTHONHASHSEED")) else ""
 TABLES = ("run_rows", "branch_rows", "step_rows", "convergences", "timers", "user_requests", "checkpoints")
 HEARD = ("step.completed", "step.failed", "user.provided", "run.checkpoint")
+NEVER = 10**9
 ASKED = ("run.requested", "run.fork")
 LATE = ("is not open", "checkpoint 'before")
 COMPARED = ("run_rows", "branch_rows", "step_rows", "convergences")
@@ -99,25 +100,37 @@ def nothing_is_lost(world: World) -> None:
     """What was acked has caused an event or was parked, no queue holds more; only rubbish and late words are parked."""
     odd = [r for d, r in world.parked if d.body not in RUBBISH and not any(known in r for known in LATE)]
     assert not odd, odd
-    streams = {str(run.run_id): run.recorded for run in world.runs}
+    first = firsts(world)
     parked = {d.message_id for d, _ in world.parked}
-    lost = [(d, stored) for d, stored in world.acked if d.message_id not in parked and not led(d, stored, streams)]
-    assert not lost, [(d.routing_key, d.body) for d, _ in lost]
+    lost = [d for d, stored in world.acked if d.message_id not in parked and stored < first.get(ledger(d), NEVER)]
+    assert not lost, [(d.routing_key, d.body) for d in lost]
     assert not world.waiting(), f"left in queues: {world.waiting()}"
     assert not world.misheard, world.misheard
 
 
-def led(delivery: Delivery, stored: int, streams: Mapping[str, list[Recorded]]) -> bool:
-    """Whether a message that was acked when so much was stored had led by then to what it must lead to."""
+def firsts(world: World) -> dict[Any, int]:
+    """The position in the log of the first event by each message, of each run, and of each run's end."""
+    found: dict[Any, int] = {None: 0}
+    for run in world.runs:
+        events = run.recorded
+        found["begun", str(run.run_id)] = events[0].position
+        for r in events:
+            found.setdefault(str(r.causation_id), r.position)
+            if isinstance(r.event, ENDS):
+                found["over", str(run.run_id)] = r.position
+    return found
+
+
+def ledger(delivery: Delivery) -> Any:
+    """What must be stored before a message is acked: an event of its own, of its run, or its run's end."""
     key, run_id = delivery.routing_key, delivery.correlation_id
-    then = [r for r in streams.get(run_id, ()) if r.position <= stored]
     if key in HEARD or delivery.body in RUBBISH:
-        return any(str(r.causation_id) == delivery.message_id for r in then)
+        return delivery.message_id
     if key in ASKED:
-        return bool(then)
-    if key == "run.cancel" and "branch_id" not in orjson.loads(delivery.body):
-        return any(isinstance(r.event, ENDS) for r in then)
-    return True
+        return "begun", run_id
+    if key == "run.cancel" and b"branch_id" not in delivery.body:
+        return "over", run_id
+    return None
 
 
 def outcome(run: Run | World) -> JSON:

@@ -60,7 +60,7 @@ class SeededLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, random: Random) -> None:
         self.now = 0.0
-        self.steps = 0
+        self.steps = self._until_beat = 0
         self._random = random.random
         self._ready: list[Call] = []
         self._alarms: list[tuple[float, int, Timer]] = []
@@ -113,13 +113,15 @@ class SeededLoop(asyncio.AbstractEventLoop):
         context.run(PARTY.set, party)
         return self.create_task(coroutine, context=context)
 
-    def run(self, beat: Callable[[], None]) -> None:
-        """Until nothing is ready; `beat` is called before each step."""
+    def run(self, beat: Callable[[], int]) -> None:
+        """Until nothing is ready; `beat` is called between steps, and says how many there are until the next time."""
         ready, random = self._ready, self._random
         asyncio._set_running_loop(self)
         try:
             while ready:
-                beat()
+                if self._until_beat <= 0:
+                    self._until_beat = beat()
+                self._until_beat -= 1
                 at = int(random() * len(ready))
                 context, callback, args = ready[at]
                 ready[at] = ready[-1]
@@ -188,8 +190,9 @@ def unwind(error: BaseException) -> None:
     error.__traceback__ = error.__context__ = error.__cause__ = None
 
 
-def _nothing() -> None:
+def _nothing() -> int:
     """No beat."""
+    return 1
 
 
 def _is_dead(timer: Timer) -> bool:

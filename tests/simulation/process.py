@@ -122,7 +122,7 @@ class Process:
             raise asyncio.CancelledError
         world.faults.left -= 1
         if world.faults.left > 0:
-            if world.toss() < 0.5:
+            if world.toss() < 0.4:
                 yield
             return None
         fault = world.faults.at_call(self.role, call)

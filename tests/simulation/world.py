@@ -1,4 +1,4 @@
-"""One run, or a few, of random topologies in a seeded world: routers, supervisors, workers, people, broker, store, clocks.
+"""One run, or a few, of random topologies in a seeded world: routers, supervisors, workers, people, broker, clocks.
 
 All services are production's: the lifecycle that opens and reopens, the loops, handlers and deciders, the timers, the
 worker with its slots, deadlines, drains and lost connections. They run in one thread and in virtual time
@@ -100,7 +100,7 @@ class World:
         self.ending = self.wiped = self.recovered = False
         self.ids = 0
         self.watched = self.faulty and self.random.random() < 0.5
-        self.beats = self.ticks = self.epoch = 0
+        self.ticks = self.epoch = 0
         self.runs = drawn(self)
         self.topology, self.config, self.run_id = self.runs[0].topology, self.runs[0].config, self.runs[0].run_id
         self.by_id = {run.run_id: run for run in self.runs}
@@ -234,18 +234,15 @@ class World:
         if self.random.random() < 0.5:
             self.processes.append(Process(self, "operator", 0.0))
 
-    def _beat(self) -> None:
-        """Before each step of anybody: now and then somebody outside acts, or a moment passes."""
-        self.beats -= 1
-        if self.beats > 0:
-            return
-        self.beats = 1 + int(self.random.expovariate(1 / 25))
+    def _beat(self) -> int:
+        """Now and then somebody outside acts, or a moment passes; says after how many steps of anybody again."""
         self.ticks = 0
         if self.loop.steps > LONGEST:
             raise Stuck("no end in sight")
         self.random.choice(self.runs).outsiders.act()
-        if self.faulty and self.random.random() < 0.2:
+        if self.faulty and self.random.random() < 0.1:
             self.loop.advance(self.loop.now + self.random.random())
+        return 1 + int(self.random.expovariate(1 / 25))
 
     def _at_rest(self) -> bool:
         """Nothing is ready: whether that is the end; else somebody acts or time goes on."""
