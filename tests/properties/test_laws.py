@@ -10,7 +10,7 @@ BATCH = 42
 
 @pytest.mark.parametrize("first", range(0, 10 * BATCH, BATCH))
 def test_laws_1_to_6_hold_for_every_schedule(first: int) -> None:
-    """2,100 simulated runs; a failure names the command that replays it."""
+    """About 3,600 simulated runs; a failure names the command that replays it."""
     for seed in range(first, first + BATCH):
         check(seed, seed * 7919)
 
