@@ -180,7 +180,7 @@ class _Reading:
             built: Edge | None = self._build(Edge, item, f"edge {str(item)[:80]}")
             return built
         try:
-            return read_edge(item if isinstance(item, str) else f"{str(item)[:80]} is no text")
+            return read_edge(item if isinstance(item, str) else f"{str(item)[:60]} is no text")
         except ValueError as error:
             self._wrong(str(error))
             return None

@@ -31,51 +31,107 @@ class Cyclic(dict[str, JSON]):
         super().__init__(nodes=["A"], metadata=self)
 
 
-WRONG: list[tuple[JSON, str]] = [
+L = "x" * 120
+OBJECT = f"edge {str({L: 1})[:80]}"
+ARROWS = "write 'A -> B' or 'A <-> B'"
+TWO = "name two that talk with each other"
+WRONG: list[tuple[JSON, ...]] = [
     (None, "must be an object with nodes and edges"),
     (Written, "must be an object with nodes and edges"),
-    ({"nodes": ["A"], "metadata": deep(32)}, "nested deeper than 32; flatten its metadata"),
-    (Cyclic(), "nested deeper than 32"),
-    ({"nodes": ["A"] * (MOST_VALUES + 1)}, "nested deeper than 32"),
+    ({"nodes": ["A"], "metadata": deep(32)}, "is nested deeper than 32; flatten its metadata"),
+    (Cyclic(), "is nested deeper than 32; flatten its metadata"),
+    ({"nodes": ["A"] * (MOST_VALUES + 1)}, "is nested deeper than 32; flatten its metadata"),
     ({"nodes": ["A"] * 20_001}, "20001 nodes are more than 20000; split the work"),
-    ({"nodes": ["A"], "rules": ["timeout(1)"] * 1001}, "1001 rules are more than 1000"),
+    ({"nodes": ["A"], "rules": ["timeout(1)"] * 1001}, "1001 rules are more than 1000; split the work"),
     ({}, "has no nodes; name at least one agent"),
     ({"nodes": ["User"], "edges": ["User -> User"]}, "has no agent; name at least one"),
     ({"nodes": [7]}, "node '7' must be a name or an object with a name"),
-    ({"nodes": ["A", {"name": "User", "kind": "agent"}]}, "reserved for kind user; leave kind out or rename it"),
-    ({"nodes": ["A", {"name": "B", "kind": "start"}]}, "kind start belongs to the reserved name Start"),
-    ({"nodes": ["A", {"name": "B", "kind": "end"}]}, "kind end belongs to the reserved name End"),
-    ({"nodes": ["ä" * 100]}, "too long for the address of a queue; shorten it"),
-    ({"nodes": ["start"]}, "too close to the reserved 'Start'; write 'Start' or rename"),
-    ({"nodes": [{"name": "A", 7: 8}]}, "node 'A': "),
-    ({"nodes": [{"name": "A", "colour": "red"}]}, "colour: unknown key, remove it"),
-    ({"nodes": [{"name": "A", "memory": {"retention": "some"}}]}, "node 'A': memory.retention"),
-    ({"nodes": [{"name": "A", "convergence": {"min_ratio": "1"}}]}, "node 'A': convergence.min_ratio"),
-    ({"nodes": ["A"], "edges": ["A -> "]}, "write 'A -> B' or 'A <-> B'"),
-    ({"nodes": ["A"], "edges": ["A -> end"]}, "edge end name 'end' is too close to the reserved 'End'"),
+    (
+        {"nodes": ["A", {"name": "User", "kind": "agent"}]},
+        "node 'User' is reserved for kind user; leave kind out or rename it",
+    ),
+    (
+        {"nodes": ["A", {"name": "B", "kind": "start"}]},
+        "node 'B': kind start belongs to the reserved name Start; rename it or leave kind out",
+    ),
+    (
+        {"nodes": ["A", {"name": "B", "kind": "end"}]},
+        "node 'B': kind end belongs to the reserved name End; rename it or leave kind out",
+    ),
+    ({"nodes": ["ä" * 100]}, f"node name '{'ä' * 100}' is too long for the address of a queue; shorten it"),
+    ({"nodes": ["start"]}, "node name 'start' is too close to the reserved 'Start'; write 'Start' or rename"),
+    ({"nodes": [{"name": "A", 7: 8}]}, "node 'A': 7: Keys should be strings"),
+    ({"nodes": [{"name": "A", "colour": "red"}]}, "node 'A': colour: unknown key, remove it"),
+    (
+        {"nodes": [{"name": "A", "memory": {"retention": "some"}}]},
+        "node 'A': memory.retention: Input should be 'last_n', 'single_step' or 'none'",
+    ),
+    (
+        {"nodes": [{"name": "A", "convergence": {"min_ratio": "1"}}]},
+        "node 'A': convergence.min_ratio: Input should be a valid number",
+    ),
+    ({"nodes": ["A"], "edges": ["A -> "]}, "edge 'A -> ' is not understood; write 'A -> B' or 'A <-> B'"),
+    (
+        {"nodes": ["A"], "edges": ["A -> end"]},
+        "edge end name 'end' is too close to the reserved 'End'; write 'End' or rename",
+    ),
     ({"nodes": ["A"], "edges": ["A -> B"]}, "edge 'A' -> 'B': unknown node 'B'; declare it in nodes"),
     ({"nodes": ["A", "B"], "edges": ["A <-> B", "B -> A"]}, "edge 'B' -> 'A' is declared twice; remove one"),
     ({"nodes": ["A"], "edges": ["A <-> Start"]}, "edge 'A' -> 'Start': nothing leads to Start; remove it"),
     ({"nodes": ["A"], "edges": ["A <-> End"]}, "edge 'End' -> 'A': nothing follows End; remove it"),
-    ({"nodes": ["A"], "edges": ["Start -> End"]}, "no agent stands between; name one"),
-    ({"nodes": ["A", {"name": "P", "kind": "user"}], "edges": ["A -> P"]}, "'P' has no way back"),
-    ({"nodes": ["A"], "entry": []}, "entry names nobody"),
+    ({"nodes": ["A"], "edges": ["Start -> End"]}, "edge 'Start' -> 'End': no agent stands between; name one"),
+    (
+        {"nodes": ["A", {"name": "P", "kind": "user"}], "edges": ["A -> P"]},
+        "node 'P' has no way back; add an edge from it to the agent that goes on",
+    ),
+    ({"nodes": ["A"], "entry": []}, "entry names nobody; leave it out or name a node"),
     ({"nodes": ["A"], "entry": 7}, "entry must be a list"),
-    ({"nodes": ["A"], "edges": ["A -> End"], "entry": "End"}, "entry 'End' is no node that can start"),
-    ({"nodes": ["A"], "edges": ["Start -> A"], "entry": ["Start"]}, "entry 'Start' is no node that can start"),
-    ({"nodes": ["A"], "entry": [["A"]]}, "is no node that can start; name an agent"),
-    ({"nodes": ["A", "B"], "entry": ["A", "A"]}, "entry names a node twice"),
+    ({"nodes": ["A"], "edges": ["A -> End"], "entry": "End"}, "entry 'End' is no node that can start; name an agent"),
+    (
+        {"nodes": ["A"], "edges": ["Start -> A"], "entry": ["Start"]},
+        "entry 'Start' is no node that can start; name an agent",
+    ),
+    ({"nodes": ["A"], "entry": [["A"]]}, "entry \"['A']\" is no node that can start; name an agent"),
+    ({"nodes": ["A", "B"], "entry": ["A", "A"]}, "entry names a node twice; remove one"),
     ({"nodes": ["A"], "metadata": {1: 2}}, "metadata must be an object with texts as keys"),
-    ({"nodes": ["A"], "metadata": {"a": object()}}, "metadata must be JSON: "),
-    ({"nodes": ["A"], "metadata": {"a": "x" * MAX_METADATA}}, f"the limit is {MAX_METADATA}"),
+    ({"nodes": ["A"], "metadata": {"a": object()}}, "metadata must be JSON: Type is not JSON serializable: object"),
+    (
+        {"nodes": ["A"], "metadata": {"a": "x" * MAX_METADATA}},
+        f"metadata has {MAX_METADATA + 8} bytes, the limit is {MAX_METADATA}",
+    ),
+    ({"nodes": ["A"], "metadata": "red"}, "metadata must be an object with texts as keys"),
+    ({"nodes": "AB"}, "nodes must be a list"),
+    ({"nodes": ["A", "A"]}, "node 'A' is declared twice; remove one"),
+    ({"nodes": ["A"], "agents": ["B"]}, "both spellings of nodes are given; keep one"),
+    ({"nodes": ["A"], "edges": [], "flows": []}, "both spellings of edges are given; keep one"),
+    ({"nodes": ["A"], L: 1}, f"unknown key {L[:80]!r}; known are nodes, agents, edges, flows, entry, rules, metadata"),
+    ({"nodes": ["A", [L]]}, f"node {str([L])[:80]!r} must be a name or an object with a name"),
+    ({"nodes": ["A", {"name": [L]}]}, f"node name {str([L])[:80]!r} must be a text of 1 to 128 characters"),
+    ({"nodes": ["A", " "]}, "node name ' ' must be a text of 1 to 128 characters"),
+    ({"nodes": ["A", "x" * 129]}, f"node name '{L[:80]}' must be a text of 1 to 128 characters"),
+    ({"nodes": ["A*"]}, "node name 'A*' may not contain '*', '#' or control characters; rename it"),
+    (
+        {"nodes": ["A"], "edges": [{L: 1}]},
+        f"{OBJECT}: source: Field required",
+        f"{OBJECT}: target: Field required",
+        f"{OBJECT}: {'x' * 80}: unknown key, remove it",
+    ),
+    ({"nodes": ["A"], "edges": [[L]]}, f"edge {str([L])[:60] + ' is no text'!r} is not understood; {ARROWS}"),
+    ({"nodes": ["A"], "entry": L}, f"entry {L[:80]!r} is no node that can start; name an agent"),
+    ({"nodes": ["A"], "rules": [f"max_turns(A <-> {L}, 5)"]}, f"rules: MaxTurnsRule: unknown node {L[:80]!r}; {TWO}"),
+    ({"nodes": ["A"], "rules": [7]}, "rules: '7' is no rule; write max_steps(100) or an object with a type"),
+    (
+        {"nodes": ["A"], "edges": [{"source": "A", "target": "User"}]},
+        "node 'User' has no way back; add an edge from it to the agent that goes on",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("value", "why"), WRONG, ids=range(len(WRONG)))
-def test_what_is_wrong_is_named_with_the_mend(value: JSON, why: str) -> None:
+@pytest.mark.parametrize("wrong", WRONG, ids=range(len(WRONG)))
+def test_what_is_wrong_is_named_with_the_mend(wrong: tuple[JSON, ...]) -> None:
+    value, *why = wrong
     topology, errors = parse_topology(value)
-    assert topology is None and any(why in error for error in errors), errors
-    assert all(error.startswith("topology: ") for error in errors)
+    assert topology is None and errors == [f"topology: {one}" for one in why]
 
 
 def test_what_is_just_within_the_bounds_is_taken() -> None:

@@ -72,6 +72,27 @@ def test_results_that_are_too_large_together_say_so_and_the_run_goes_on(small: N
         assert record["error"]["type"] == "ResultsTooLarge" and "1204 bytes" in record["error"]["message"]
 
 
+def test_each_that_brought_something_says_why_it_is_not_there(small: None) -> None:
+    records = [{"agent": "W", "status": "completed", "result": "x" * 600} for _ in range(2)]
+    said = "all results together have 1208 bytes, the limit is 1000; hand over references"
+    error = {"kind": "terminal", "type": "ResultsTooLarge", "message": said}
+    assert sizes.affordable([*records, {"agent": "V", "status": "cancelled"}]) == [
+        *[{"agent": "W", "status": "failed", "error": error}] * 2,
+        {"agent": "V", "status": "cancelled"},
+    ]
+    assert sizes.affordable(records[:1]) == records[:1]
+
+
+def test_a_limit_may_be_reached_and_not_passed() -> None:
+    assert sizes.too_much("it has", 10, 10) is None
+    assert sizes.too_much("it has", 11, 10) == "it has 11 bytes, the limit is 10; hand over references"
+
+
+def test_what_many_share_counts_for_each_of_them() -> None:
+    shared = {1: "one"}
+    assert (sizes.size(shared), sizes.together([shared, shared, {}]), sizes.together([])) == (11, 24, 0)
+
+
 def test_so_do_those_that_meet_and_those_of_calls(small: None) -> None:
     run = Run(MEET)
     run.reply("A", {"next_action": "parallel_invoke", "agents": ["W1", "W2"]})
