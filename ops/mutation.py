@@ -42,7 +42,7 @@ LINKS = {
 }
 BROAD = "tests/golden/test_decisions.py"
 KILLERS = 20  # of a function are remembered
-SECONDS = 5  # of work more than twice the usual are without end
+SECONDS = 1  # of work more than twice the usual time is without end
 KILLED, SURVIVED, UNREACHED = (1, 3), (0,), (33, 5)
 
 

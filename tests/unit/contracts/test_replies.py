@@ -5,7 +5,7 @@ from hypothesis import given
 
 from anabranch_contracts import replies as r
 from anabranch_contracts import reply_builders as build
-from anabranch_contracts.reply_notation import parse_reply
+from anabranch_contracts.reply_notation import ACTIONS, parse_reply
 from tests.unit.contracts.test_topology import JSON_VALUES
 
 READ = [
@@ -82,24 +82,29 @@ def test_all_their_parts_are_read(value: object, reply: r.Reply) -> None:
     assert parse_reply(value) == reply
 
 
+ONE_OF = f"is not one of {', '.join(ACTIONS)}"
+INVOKES = "invoke_agent needs `action_input`: an agent's name, or {agent, request}"
+INVOKES_ALL = "parallel_invoke needs `agents`: a list of names, or `invocations`"
+TIMEOUT = f"timeout must be seconds, 0 to {YEAR}"
+LATER = f"retry_later needs `after_seconds`, 0 to {YEAR}"
 WRONG: list[tuple[object, str]] = [
-    ({"next_action": 7}, "next_action '7' is not one of invoke_agent, parallel_invoke, final_response, ask_user, "
-     "retry_later, error_recovery, terminal_error"),
-    ({"next_action": "dance"}, "next_action 'dance' is not one of"),
-    ({"next_action": "x" * 999}, f"next_action {'x' * 80!r} is not one of"),
-    ({"next_action": "invoke_agent"}, "invoke_agent needs `action_input`: an agent's name, or {agent, request}"),
-    ({"next_action": "invoke_agent", "action_input": ""}, "invoke_agent needs `action_input`"),
-    ({"next_action": "invoke_agent", "action_input": {"request": 1}}, "invoke_agent needs `action_input`"),
-    (parallel(), "parallel_invoke needs `agents`: a list of names, or `invocations`"),
+    ({"next_action": 7}, f"next_action '7' {ONE_OF}"),
+    ({"next_action": "dance"}, f"next_action 'dance' {ONE_OF}"),
+    ({"next_action": "x" * 999}, f"next_action {'x' * 80!r} {ONE_OF}"),
+    ({"next_action": "invoke_agent"}, INVOKES),
+    ({"next_action": "invoke_agent", "action_input": ""}, INVOKES),
+    ({"next_action": "invoke_agent", "action_input": {"request": 1}}, INVOKES),
+    (parallel(), INVOKES_ALL),
     (parallel(agents=[]), "parallel_invoke names no agent"),
     (parallel(invocations=[]), "parallel_invoke names no agent"),
-    (parallel(agents="B"), "parallel_invoke needs `agents`"),
-    (parallel(agents=["B", ""]), "parallel_invoke needs `agents`"),
-    (parallel(agents=["B", 1]), "parallel_invoke needs `agents`"),
+    (parallel(agents="B"), INVOKES_ALL),
+    (parallel(agents=["B", ""]), INVOKES_ALL),
+    (parallel(agents=["B", 1]), INVOKES_ALL),
     (parallel(agents=["B"], agent_requests=[1]), "agent_requests must be an object of requests by agent name"),
     (parallel(invocations="B"), LISTS),
     (parallel(invocations=["B", {"request": 1}]), LISTS),
-    (parallel(agents=["B"], convergence={"min_ratio": 2}), "convergence.min_ratio: "),
+    (parallel(agents=["B"], convergence={"min_ratio": 2}),
+     "convergence.min_ratio: Input should be less than or equal to 1"),
     (parallel(agents=["B"], convergence={}, inherit_memory="yes"), "inherit_memory must be true or false"),
     (parallel(agents=["B"], convergence={"eagre": True}, inherit_memory=2),
      "convergence.eagre: unknown setting; remove it or correct its name; inherit_memory must be true or false"),
@@ -108,14 +113,14 @@ WRONG: list[tuple[object, str]] = [
     (asking(choices=[]), "choices must be a list of at least one"),
     (asking(choices="ab"), "choices must be a list of at least one"),
     (asking(schema="string"), "schema must be a JSON Schema: an object"),
-    (asking(timeout=-1), f"timeout must be seconds, 0 to {YEAR}"),
-    (asking(timeout=YEAR + 1), "timeout must be seconds"),
-    (asking(timeout=True), "timeout must be seconds"),
-    (asking(timeout="1"), "timeout must be seconds"),
-    ({"next_action": "retry_later"}, f"retry_later needs `after_seconds`, 0 to {YEAR}"),
-    ({"next_action": "retry_later", "after_seconds": "soon"}, "retry_later needs `after_seconds`"),
-    ({"next_action": "retry_later", "after_seconds": -1}, "retry_later needs `after_seconds`"),
-    ({"next_action": "retry_later", "after_seconds": True}, "retry_later needs `after_seconds`"),
+    (asking(timeout=-1), TIMEOUT),
+    (asking(timeout=YEAR + 1), TIMEOUT),
+    (asking(timeout=True), TIMEOUT),
+    (asking(timeout="1"), TIMEOUT),
+    ({"next_action": "retry_later"}, LATER),
+    ({"next_action": "retry_later", "after_seconds": "soon"}, LATER),
+    ({"next_action": "retry_later", "after_seconds": -1}, LATER),
+    ({"next_action": "retry_later", "after_seconds": True}, LATER),
     ({"next_action": "final_response", "content": 1, "context_updates": [1]}, "context_updates must be an object"),
     (call(number="1", invocations=["B"]), "call needs `number` and `print`"),
     (call(print=None, invocations=["B"]), "call needs `number` and `print`"),
@@ -132,8 +137,7 @@ WRONG: list[tuple[object, str]] = [
 
 @pytest.mark.parametrize(("value", "why"), WRONG, ids=range(len(WRONG)))
 def test_what_cannot_be_read_says_why(value: object, why: str) -> None:
-    reply = parse_reply(value)
-    assert isinstance(reply, r.Malformed) and reply.reason.startswith(why), reply
+    assert parse_reply(value) == r.Malformed(why)
 
 
 BUILT = [
