@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from math import ceil
 from operator import itemgetter
 from pathlib import Path
@@ -104,6 +104,7 @@ class Collected(PytestRunner):
             self._session = Session.from_config(config)
             config.hook.pytest_sessionstart(session=self._session)
             self._items = {item.nodeid: item for item in self._session.perform_collect()}
+        self._caches = list(_caches())
 
     def run_tests(self, *, mutant_name: str | None, tests: Iterable[str]) -> int:
         """In a fork of its own where there is a mutant."""
@@ -112,7 +113,8 @@ class Collected(PytestRunner):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         self._failed.killers = PLACE / "killers" / mutant_name.rpartition("__mutmut_")[0]
         items = [self._items[test] for test in sorted(tests, key=self._promise(mutant_name))[: self.most]]
-        _forget()
+        for forget in self._caches:
+            forget()
         with change_cwd("mutants"):
             for item, following in zip(items, [*items[1:], None], strict=True):
                 _limit(SECONDS + 2 * state().duration_by_test[item.nodeid])
@@ -127,13 +129,13 @@ class Collected(PytestRunner):
         return lambda test: known.get(test, len(known) + next(i for i, other in enumerate(others) if other in test))
 
 
-def _forget() -> None:
-    """Nothing that was computed before the mutation is used after it."""
+def _caches() -> Iterator[Callable[[], object]]:
+    """What forgets: nothing that was computed before a mutation is to be used after it."""
     for name, module in list(sys.modules.items()):
         if name.startswith("anabranch"):
             for held in list(vars(module).values()):
                 if callable(forget := getattr(held, "cache_clear", None)):
-                    forget()
+                    yield forget
 
 
 def _startup(runner: Any, started: Any = ForkRunner.startup) -> None:

@@ -119,7 +119,7 @@ def _write(path: Path, text: str | None) -> None:
     if text is None:
         path.unlink()
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     path.write_text(text)
 
 

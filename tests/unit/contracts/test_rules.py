@@ -104,19 +104,22 @@ def test_what_is_no_rule_is_refused_with_its_reason(value: JSON, why: str) -> No
     assert topology is None and why in "; ".join(errors)
 
 
+TYPES = "TimeoutRule, MaxStepsRule, MaxTurnsRule, MaxBranchesRule, MaxParallelBranchesRule, MaxAgentsRule, "
+TYPES += "MemoryLimitRule, BudgetRule, ConditionalRule"
+WRITTEN = "max_steps, timeout, max_branches, max_parallel_branches, max_agents, max_messages, memory_limit, max_turns"
 LONG = "x" * 100
 QUOTED: list[tuple[JSON, str]] = [
-    (LONG, f"rules: '{LONG[:80]}' is no rule; known are max_steps"),
+    (LONG, f"rules: '{LONG[:80]}' is no rule; known are {WRITTEN}, as in max_steps(100)"),
     (f"max_steps({LONG})", f"rules: 'max_steps({LONG[:70]}' needs one number"),
-    (f"max_turns({LONG})", f"rules: 'max_turns({LONG[:70]}' needs a number of turns"),
-    ([LONG], f"""rules: "['{LONG[:78]}" is no rule; write max_steps(100)"""),
-    ({"type": LONG}, f"rules: unknown rule '{LONG[:80]}'; known are TimeoutRule"),
+    (f"max_turns({LONG})", f"rules: 'max_turns({LONG[:70]}' needs a number of turns, as in max_turns(A <-> B, 5)"),
+    ([LONG], f"""rules: "['{LONG[:78]}" is no rule; write max_steps(100) or an object with a type"""),
+    ({"type": LONG}, f"rules: unknown rule '{LONG[:80]}'; known are {TYPES}"),
 ]
 
 
 @pytest.mark.parametrize(("value", "why"), QUOTED, ids=range(len(QUOTED)))
 def test_what_is_refused_is_quoted_up_to_a_bound(value: JSON, why: str) -> None:
-    assert r.parse_rule(value)[1][0].startswith(why)
+    assert r.parse_rule(value) == (None, [why])
 
 
 @pytest.mark.parametrize("value", BEYOND, ids=str)

@@ -113,6 +113,12 @@ def test_what_is_just_not_too_large_is_seen(value: JSON) -> None:
     assert Run({**CHAIN, "rules": [rule]}, context={"just": value}).at("A")
 
 
+def test_of_an_object_that_is_just_not_too_large_the_rest_is_seen() -> None:
+    rule = {"type": "ConditionalRule", "condition": "size(context.just) == 9999", "action": "allow"}
+    just = {**{str(i): 0 for i in range(9_999)}, "large": "x" * 10_001}
+    assert Run({**CHAIN, "rules": [rule]}, context={"just": just}).at("A")
+
+
 def test_what_is_too_large_inside_is_left_out_and_the_rest_is_seen() -> None:
     rule = {"type": "ConditionalRule", "condition": "has(context.o.small) && !has(context.o.large)", "action": "allow"}
     context = {"o": {"small": 1, "large": [{"deep": "x" * 10_001}]}}
@@ -208,6 +214,8 @@ def test_what_the_parser_says_is_one_line_up_to_a_bound() -> None:
 
 FINE = [
     "(" * 32 + "true" + ")" * 32,
+    "true ? true : " * 32 + "true",
+    "true" + " " * (MAX_LENGTH - 4),
     " && ".join(["[1].all(x, x > 0)"] * 4),
     "'((((' + \"[].map(x, [].map(y, y))\" != '' // .map( .map( '",
     "'''[].map(x, [].map(y, y))''' != r'\\' // it's",
