@@ -23,7 +23,7 @@ class Rule(BaseModel):
 
     def wire(self) -> dict[str, JSON]:
         """The rule as JSON."""
-        return {"type": type(self).__name__, **self.model_dump(mode="json", exclude_none=True)}
+        return {"type": type(self).__name__, **self.model_dump(exclude_none=True)}
 
 
 class TimeoutRule(Rule):

@@ -269,4 +269,5 @@ def test_a_python_condition_of_another_process_is_refused_with_the_mend() -> Non
     foreign["condition"] += str(UUID(int=1))
     run = Run({**CHAIN, "rules": [foreign]})
     assert run.state.status == "rejected"
-    assert "a Python condition cannot cross a wire; write it in CEL" in run.state.error["message"]
+    mend = "a Python condition cannot cross a wire; write it in CEL, as in 'branch.steps < 5'"
+    assert wrong_with(foreign["condition"]) == mend and mend in run.state.error["message"]

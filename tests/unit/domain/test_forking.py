@@ -7,9 +7,10 @@ from uuid import UUID
 import pytest
 
 from anabranch.domain.deciders import Router, Supervisor
-from anabranch.domain.forking import Fork, checkpoint_id
+from anabranch.domain.forking import Fork, checkpoint_id, fork
 from anabranch.domain.intake import Request
 from anabranch.domain.pending import announcements
+from anabranch.domain.state import RunState
 from anabranch.domain.turn import Refused, Turn
 from anabranch_contracts.events import RunErased
 from anabranch_contracts.messages import ForkRun
@@ -276,11 +277,30 @@ def test_a_run_that_was_erased_is_no_past_and_is_not_asked_for_again() -> None:
     assert run.replayed() == run.state
 
 
-@pytest.mark.parametrize("at", ["1" * 19, "1" * 20, 0, "b9#1", "nowhere"])
-def test_a_place_that_is_none_is_refused_with_it(at: Any) -> None:
+NOWHERE: list[tuple[Any, str]] = [
+    (0, "version 0 is not one of 1 to 3"),
+    (4, "version 4 is not one of 1 to 3"),
+    ("1" * 19, f"version {'1' * 19} is not one of 1 to 3"),
+    ("1" * 20, f"'{'1' * 20}' is no checkpoint and no step of run {RUN}"),
+    ("b9#1", f"'b9#1' is no checkpoint and no step of run {RUN}"),
+    ("x" * 201, f"'{'x' * 200}' is no checkpoint and no step of run {RUN}"),
+]
+
+
+@pytest.mark.parametrize(("at", "why"), NOWHERE)
+def test_a_place_that_is_none_is_refused_with_it(at: Any, why: str) -> None:
     run = Run({"nodes": ["A"]})
-    with pytest.raises(Refused, match=r"^at: (version \w+ is not one of 1 to 3|'[^']+' is no checkpoint and no step)"):
+    with pytest.raises(Refused) as refusal:
         run.fork(at)
+    assert str(refusal.value) == f"at: {why}"
+
+
+def test_who_asks_for_a_fork_is_told_its_outcome() -> None:
+    source = Run(CHAIN)
+    command = ForkRun(run_id=RUN, new_run_id=FORKED, at=3)
+    turn = Turn(RunState(FORKED), source.now, UUID(int=9), "branch-supervisor")
+    fork(turn, Fork(FORKED, command, "q", "c", source.events))
+    assert turn.state.replies == [("q", "c")]
 
 
 def test_a_topology_that_cannot_replace_the_other_is_refused_with_every_reason() -> None:

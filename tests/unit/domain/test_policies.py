@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from anabranch.domain.policies import fork_policy, root_policy
 from anabranch.domain.state import Fork
 from anabranch.domain.turn import Refused
 from anabranch_contracts.config import ConvergencePolicy
@@ -79,6 +80,23 @@ def test_what_a_recorded_policy_does_not_say_is_as_the_defaults_say(
     for whole in (policy, {**ConvergencePolicy().model_dump(), **policy}):
         fork = Fork("f", "b0", "H", 2, whole, "", failed=failed, arrivals=arrivals)
         assert {name: getattr(fork, name) for name in expected} == expected
+
+
+def test_a_recorded_config_may_say_nothing_of_forks() -> None:
+    state = Run(TWO).state
+    state.config = {}
+    assert root_policy(state) == {} and fork_policy(state, "A", ["B"], {"eager": True}) == {"eager": True}
+
+
+def test_the_nearest_of_two_convergence_nodes_says_how_a_fork_is_met() -> None:
+    near = {"name": "Z", "is_convergence_point": True, "convergence": {"min_ratio": 0.25}}
+    far = {"name": "B", "is_convergence_point": True, "convergence": {"min_ratio": 0.75}}
+    edges = ["S -> L", "S -> R", "L -> Z", "R -> Z", "Z -> B"]
+    state = Run({"nodes": [far, "S", "L", "R", near], "edges": edges, "entry": "S"}).state
+    assert fork_policy(state, "S", ["L", "R"], None)["min_ratio"] == 0.25
+    assert fork_policy(state, "S", ["L", "B"], None)["min_ratio"] == 0.75
+    assert fork_policy(state, "S", ["L", "S"], None)["min_ratio"] == 0.25
+    assert fork_policy(state, "S", ["L", "R"], {"min_ratio": 0.5})["min_ratio"] == 0.5
 
 
 def test_whom_a_recorded_policy_does_not_call_an_orphan_is_cancelled() -> None:

@@ -14,7 +14,7 @@ JSON = Any
 MEET = {"name": "Y", "is_convergence_point": True}
 TOPOLOGY = {
     "nodes": ["H", "W", "X", MEET],
-    "edges": ["H <-> W", "H <-> X", "W -> Y", "W <-> X", "X -> Y", "X -> X"],
+    "edges": ["H <-> W", "H <-> X", "H -> Y", "W -> Y", "W <-> X", "X -> Y", "X -> X"],
     "entry": "H",
 }
 
@@ -63,6 +63,13 @@ def test_all_that_ends_inside_a_fork_names_the_reason(policy: JSON, happens: Any
     assert run.of("ContributionCancelled") == [ContributionCancelled("b0.f1.b0.f1.b1.f1.b0", reason)]
     assert {b.reason for b in run.of("BranchCancelled")} == {reason}
     assert run.replayed() == run.state
+
+
+def test_what_is_parked_in_a_fork_that_fails_says_so() -> None:
+    run = Run(TOPOLOGY, config={"convergence": {"on_insufficient": "user"}})
+    run.reply("H", parallel_invoke(["Y", "X"], convergence=FAILING))
+    run.fail("X")
+    assert run.of("ContributionCancelled") == [ContributionCancelled("b0.f1.b0", "its fork failed")]
 
 
 def test_what_is_parked_in_a_call_says_that_the_call_timed_out() -> None:

@@ -122,7 +122,11 @@ def test_a_run_whose_results_are_too_large_together_fails(small: None) -> None:
     run = Run({"nodes": ["A", "B"]})
     for agent in ("A", "B"):
         run.reply(agent, "x" * 600)
-    assert run.state.status == "failed" and run.state.error["type"] == "ResultsTooLarge"
+    said = "all results together have 1204 bytes, the limit is 1000; hand over references"
+    assert run.state.error == {"kind": "terminal", "type": "ResultsTooLarge", "message": said}
+    alone = Run({"nodes": ["A"]})
+    alone.reply("A", "x" * 1200)
+    assert alone.result == "x" * 1200
     assert settling.too_large_together([{"result": "x" * 600}]) is None
 
 
