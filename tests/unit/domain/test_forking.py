@@ -328,3 +328,18 @@ def test_of_nodes_that_are_missing_the_first_are_named() -> None:
         run.fork(run.state.version, topology={"nodes": ["A"]})
     named = ", ".join(f"n{i:02}" for i in range(20))
     assert str(refusal.value) == f"topology: the run refers to {named}, which the new topology does not have"
+
+
+def test_a_topology_need_only_have_what_is_live_where_the_fork_begins() -> None:
+    run = Run(CHAIN)
+    run.reply("A", "a")
+    other = run.fork(3, topology={"nodes": ["A", "C"], "edges": ["A -> C"]})
+    other.reply("A", "a")
+    assert other.at("C")["request"] == "a"
+
+
+def test_what_the_rest_of_a_decision_brings_is_live_there() -> None:
+    run = Run({"nodes": ["A", "B"]})
+    assert run.kinds()[:3] == ["RunStarted", "BranchSpawned", "BranchSpawned"]
+    with pytest.raises(Refused, match="the run refers to B, which the new topology does not have"):
+        run.fork(2, topology={"nodes": ["A"]})
