@@ -158,7 +158,7 @@ def _plan_call(turn: Turn, branch: Branch, call: r.Call) -> Move:
 
 def _error(error: JSON, kind: str = "TerminalError") -> dict[str, JSON]:
     """What an agent says is wrong: a text, or an object with `type` and `message`."""
-    said = error if isinstance(error, dict) else {"message": error}
+    said = error if isinstance(error, dict) else {}
     message = said.get("message", error)
     text = message if isinstance(message, str) else orjson.dumps(message).decode()
     return {"kind": "terminal", "type": str(said.get("type", kind))[:200], "message": text[:2000]}

@@ -28,7 +28,7 @@ def test_of_many_it_names_the_first_five_and_no_more_text_than_a_log_can_bear() 
 def test_an_invalid_topology_lists_every_reason_and_the_mend() -> None:
     error = e.InvalidTopology(["one", "two"])
     assert error.errors == ["one", "two"] and str(error) == "one; two" and error.hint == error.__notes__[0]
-    assert "correct the topology" in error.__notes__[0]
+    assert error.hint == "correct the topology and try again"
 
 
 def test_an_error_without_a_mend_has_no_note() -> None:

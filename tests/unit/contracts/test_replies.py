@@ -1,5 +1,7 @@
 """Semantics 3: what an agent may answer."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 
@@ -140,27 +142,27 @@ def test_what_cannot_be_read_says_why(value: object, why: str) -> None:
     assert parse_reply(value) == r.Malformed(why)
 
 
-BUILT = [
-    (build.invoke_agent("B", 1, context_updates={}),
+BUILT: list[tuple[Callable[[], object], object]] = [
+    (lambda: build.invoke_agent("B", 1, context_updates={}),
      {"next_action": "invoke_agent", "action_input": {"agent": "B", "request": 1}, "context_updates": {}}),
-    (build.parallel_invoke(["B"], {"B": 1}, inherit_memory=True),
+    (lambda: build.parallel_invoke(["B"], {"B": 1}, inherit_memory=True),
      {"next_action": "parallel_invoke", "agents": ["B"], "agent_requests": {"B": 1}, "inherit_memory": True}),
-    (build.parallel_invoke(), {"next_action": "parallel_invoke", "agents": [], "agent_requests": {}}),
-    (build.parallel_invoke(invocations=({"agent": "B"},), convergence={}),
+    (lambda: build.parallel_invoke(), {"next_action": "parallel_invoke", "agents": [], "agent_requests": {}}),
+    (lambda: build.parallel_invoke(invocations=({"agent": "B"},), convergence={}),
      {"next_action": "parallel_invoke", "invocations": [{"agent": "B"}], "convergence": {}}),
-    (build.final_response(1, k=2), {"next_action": "final_response", "final_response": 1, "k": 2}),
-    (build.ask_user("p"), {"next_action": "ask_user", "prompt": "p"}),
-    (build.ask_user("p", (1, 2), {}, 5, "d", k=2),
+    (lambda: build.final_response(1, k=2), {"next_action": "final_response", "final_response": 1, "k": 2}),
+    (lambda: build.ask_user("p"), {"next_action": "ask_user", "prompt": "p"}),
+    (lambda: build.ask_user("p", (1, 2), {}, 5, "d", k=2),
      {"next_action": "ask_user", "prompt": "p", "choices": [1, 2], "schema": {}, "timeout": 5, "default": "d", "k": 2}),
-    (build.retry_later(5, k=2), {"next_action": "retry_later", "after_seconds": 5, "k": 2}),
-    (build.error_recovery("e", k=2), {"next_action": "error_recovery", "error": "e", "k": 2}),
-    (build.terminal_error("e", k=2), {"next_action": "terminal_error", "error": "e", "k": 2}),
+    (lambda: build.retry_later(5, k=2), {"next_action": "retry_later", "after_seconds": 5, "k": 2}),
+    (lambda: build.error_recovery("e", k=2), {"next_action": "error_recovery", "error": "e", "k": 2}),
+    (lambda: build.terminal_error("e", k=2), {"next_action": "terminal_error", "error": "e", "k": 2}),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("built", "written"), BUILT, ids=range(len(BUILT)))
-def test_builders_write_what_the_seed_writes(built: object, written: object) -> None:
-    assert built == written
+def test_builders_write_what_the_seed_writes(built: Callable[[], object], written: object) -> None:
+    assert built() == written
 
 
 @given(JSON_VALUES)

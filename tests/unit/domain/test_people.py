@@ -226,3 +226,17 @@ def test_whatever_reaches_a_person_with_all_parts_of_a_question_is_one() -> None
     run.reply("A", build.invoke_agent("User", {**question, "colour": "red"}))
     (asked,) = run.open.values()
     assert asked["prompt"] == {**question, "colour": "red"} and "choices" not in asked
+
+
+def test_the_answer_of_a_person_a_fork_went_to_goes_back_to_who_opened_it() -> None:
+    edges = ["H <-> User", "W <-> User", "H <-> W"]
+    run = Run({"nodes": ["H", "W"], "edges": edges, "entry": "H"})
+    run.reply("H", {"next_action": "parallel_invoke", "agents": ["User", "W"]})
+    assert [r.returns_to for r in run.state.requests.values()] == ["H"]
+
+
+def test_what_a_person_is_told_of_a_failure_is_bounded() -> None:
+    run = Run({"nodes": ["A"], "edges": ["A <-> User"]})
+    run.reply("A", {"next_action": "error_recovery", "error": "x" * 2000})
+    (asked,) = run.open.values()
+    assert asked["prompt"]["what"] == f"A failed: {'x' * 1990}"
