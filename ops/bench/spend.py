@@ -36,7 +36,7 @@ PHASES = ("decide", "append", "publish")
 METRIC = re.compile(r"^anabranch_(\w+)_(sum|count|total)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 OWNERS = (  # the innermost frame that is one of these owns a sample
     ("rules", ("anabranch/domain/",)),
-    ("AMQP", ("aiormq/", "aio_pika/", "pamqp/", "runtime/rabbitmq/")),
+    ("AMQP", ("pika/", "runtime/rabbitmq/")),
     ("SQL", ("asyncpg/", "sqlalchemy/", "runtime/postgres/")),
     ("checks", ("pydantic/", "anabranch_contracts/", "runtime/reading")),
     ("telemetry", ("prometheus_client/", "structlog/", "runtime/telemetry")),

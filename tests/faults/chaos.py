@@ -155,7 +155,7 @@ def main() -> int:
     parser.add_argument("--between", type=float, nargs=2, default=BETWEEN, help="seconds from kill to kill")
     parser.add_argument("--out", type=Path, help="folder for records and logs (default: a new one)")
     given = parser.parse_args()
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # our own clients lose their broker all the time
+    logging.getLogger("pika").setLevel(logging.CRITICAL)  # our own clients lose their broker all the time
     out = given.out or Path(tempfile.mkdtemp(prefix="anabranch-chaos-"))
     out.mkdir(parents=True, exist_ok=True)
     for old in (*out.glob("*.jsonl"), *out.glob("*.log")):

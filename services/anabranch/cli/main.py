@@ -9,7 +9,7 @@ from anabranch.client.terminal import tame
 from anabranch_contracts.errors import AnabranchError, InvalidTopology
 
 COMPLETED, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
-NOISY = ("aio_pika", "aiormq")  # what they log of a lost connection is in the one line that we say
+NOISY = ("pika",)  # what they log of a lost connection is in the one line that we say
 
 app = App(
     name="anabranch",

@@ -78,5 +78,4 @@ def _configure_libraries(redaction: Redaction) -> None:
     formatter.redaction = redaction
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    for noisy in ("aiormq", "aio_pika"):  # a lost connection is said once, by the lifecycle
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    logging.getLogger("pika").setLevel(logging.CRITICAL)  # a lost connection is said once, by the lifecycle

@@ -91,6 +91,47 @@ async def test_closing_while_deliveries_are_unacked_offers_them_again(amqp_url: 
     await second.close()
 
 
+async def test_what_comes_while_a_consumer_leaves_is_received_and_counted_by_nobody(amqp_url: str) -> None:
+    first, second = RabbitTransport(amqp_url), RabbitTransport(amqp_url)
+    await first.connect()
+    await second.connect()
+    await second.publish([message() for _ in range(1000)])
+    inbox = await first.consume([ROUTER_QUEUE], 1000)
+    came = [*await inbox.take(1), *await inbox.untaken()]
+    await inbox.ack(came)
+    left = await second.consume([ROUTER_QUEUE], 1000)
+    async with asyncio.timeout(20):
+        rest = 1000 - len(came)
+        while rest:
+            taken = await left.take(1000)
+            assert not any(delivery.redelivered for delivery in taken)
+            rest -= len(taken)
+    await first.close()
+    await second.close()
+
+
+async def test_acks_of_some_leave_the_others_where_they_are(amqp_url: str) -> None:
+    """The oldest are acked by one frame: one that is held in between must not go with them."""
+    first, second = RabbitTransport(amqp_url), RabbitTransport(amqp_url)
+    await first.connect()
+    await second.connect()
+    inbox = await first.consume([ROUTER_QUEUE], 100)
+    await second.publish([Outgoing("run.requested", str(n).encode(), uuid4(), "T") for n in range(10)])
+    taken: list[Delivery] = []
+    async with asyncio.timeout(20):
+        while len(taken) < 10:
+            taken += await inbox.take(10)
+        await inbox.ack([taken[n] for n in (0, 1, 3, 7)])
+        await inbox.ack([taken[n] for n in (9, 2, 4)])
+        await first.close()
+        again = await second.consume([ROUTER_QUEUE], 100)
+        left: list[Delivery] = []
+        while len(left) < 3:
+            left += await again.take(10)
+    assert {delivery.body for delivery in left} == {b"5", b"6", b"8"}
+    await second.close()
+
+
 async def test_nobody_there_is_said_in_one_line() -> None:
     transport = RabbitTransport("amqp://guest:guest@127.0.0.1:1/")
     with pytest.raises(Unavailable, match="RabbitMQ cannot be reached"):

@@ -12,11 +12,12 @@ once that the queue is empty, which of a leader that does not answer it says onl
 
 import asyncio
 
-import aio_pika
 import structlog
-from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel
+from pika import BasicProperties
 
+from anabranch.runtime.ids import uuid7
+from anabranch.runtime.rabbitmq.confirms import Confirms, Envelope
+from anabranch.runtime.rabbitmq.connection import Connection, connected
 from anabranch.runtime.rabbitmq.errands import Errands, standing
 from anabranch.runtime.rabbitmq.outages import leaving
 from anabranch_contracts.addresses import EXCHANGE, PROBE, step_key, step_queue
@@ -41,15 +42,15 @@ async def bury(url: str, agent: str, body: bytes) -> None:
     By a connection of its own, and a channel for each question: a channel that published to such a queue hangs.
     """
     with leaving():
-        async with asyncio.timeout(BURIAL_SECONDS), await aio_pika.connect(url) as connection:
+        async with asyncio.timeout(BURIAL_SECONDS), connected(url) as connection:
             if await _dead(connection, agent, body):
                 errands = Errands(connection)
                 await errands.mark(step_queue(agent))
-                await (await _channel(connection)).queue_delete(step_queue(agent))
+                await (await connection.channel()).queue_delete(step_queue(agent))
                 log.warning("dead queue deleted", agent=agent, why="it confirmed nothing while its broker did")
 
 
-async def _dead(connection: AbstractConnection, agent: str, body: bytes) -> bool:
+async def _dead(connection: Connection, agent: str, body: bytes) -> bool:
     """Whether every look at it says so; a step that arrives once more is found stale."""
     living = asyncio.create_task(_publish(connection, step_key(agent), body, VERDICTS * BURIAL_SECONDS))
     try:
@@ -64,17 +65,15 @@ async def _dead(connection: AbstractConnection, agent: str, body: bytes) -> bool
             await living
 
 
-async def _answers_empty(connection: AbstractConnection, agent: str) -> bool:
+async def _answers_empty(connection: Connection, agent: str) -> bool:
     """Whether a broker that works says at once that the queue is empty."""
     await _publish(connection, PROBE, b"", ANSWER_SECONDS)
-    depth = await standing(await _channel(connection), step_queue(agent))
+    depth = await standing(await connection.channel(), step_queue(agent))
     return depth.sure and not depth.ready
 
 
-async def _publish(connection: AbstractConnection, key: str, body: bytes, seconds: float) -> None:
+async def _publish(connection: Connection, key: str, body: bytes, seconds: float) -> None:
     """Return once it is confirmed."""
-    await (await _channel(connection)).basic_publish(body, exchange=EXCHANGE, routing_key=key, timeout=seconds)
-
-
-async def _channel(connection: AbstractConnection) -> AbstractChannel:
-    return await (await connection.channel()).get_underlay_channel()
+    publisher = Confirms(await connection.channel())
+    await publisher.begin()
+    await publisher.publish([Envelope(EXCHANGE, key, body, BasicProperties(message_id=str(uuid7())))], seconds)

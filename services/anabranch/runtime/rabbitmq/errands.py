@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel
-from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
-
 from anabranch.runtime.ports import Depth, Unavailable
+from anabranch.runtime.rabbitmq.channel import AccessRefused, Channel, NotFound
+from anabranch.runtime.rabbitmq.confirms import Confirms
+from anabranch.runtime.rabbitmq.connection import Connection
 
 MARKS = "fanout"
 ASKED_TIMES, AT_ONCE_SECONDS = 3, 0.2
@@ -22,41 +21,36 @@ MISSING = "is not there and this user may not make it: start the router, or impo
 class Errands:
     """Looks for exchanges and queues, and makes those that are missing."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._channel: AbstractChannel | None = None
-        self._publisher: AbstractChannel | None = None
+        self._channel: Channel | None = None
+        self._publisher: Confirms | None = None
 
-    async def _open(self) -> AbstractChannel:
+    async def _open(self) -> Channel:
         if self._channel is None or self._channel.is_closed:
-            self._channel = await self._another(confirms=False)
+            self._channel = await self._connection.channel()
         return self._channel
 
-    async def publisher(self) -> AbstractChannel:
+    async def publisher(self) -> Confirms:
         """A channel that confirms, for what the broker may refuse."""
         if self._publisher is None or self._publisher.is_closed:
-            self._publisher = await self._another(confirms=True)
+            self._publisher = Confirms(await self._connection.channel())
+            await self._publisher.begin()
         return self._publisher
-
-    async def _another(self, confirms: bool) -> AbstractChannel:
-        transport = self._connection.transport
-        if transport is None:
-            raise ConnectionError("the connection is gone")
-        return await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
 
     async def exchange(self, name: str, durable: bool) -> None:
         """A topic exchange."""
         try:
-            await (await self._open()).exchange_declare(exchange=name, passive=True)
-        except ChannelNotFoundEntity:
+            await (await self._open()).exchange_declare(name, passive=True)
+        except NotFound:
             with _allowed(f"exchange {name}"):
-                await (await self._open()).exchange_declare(exchange=name, exchange_type="topic", durable=durable)
+                await (await self._open()).exchange_declare(name, exchange_type="topic", durable=durable)
 
     async def queue(self, name: str, arguments: dict[str, Any]) -> bool:
         """A durable queue; whether it had to be made."""
         try:
             await (await self._open()).queue_declare(name, passive=True)
-        except ChannelNotFoundEntity:
+        except NotFound:
             with _allowed(f"queue {name}"):
                 await (await self._open()).queue_declare(name, durable=True, arguments=arguments)
             return True
@@ -71,7 +65,7 @@ class Errands:
         for _ in range(ASKED_TIMES):
             try:
                 depth = await standing(await self._open(), queue)
-            except ChannelNotFoundEntity:
+            except NotFound:
                 return None
             if depth.sure:
                 break
@@ -80,28 +74,28 @@ class Errands:
     async def purge(self, queue: str) -> int:
         """Remove what nobody holds; how many."""
         try:
-            return (await (await self._open()).queue_purge(queue)).message_count or 0
-        except ChannelNotFoundEntity:
+            return await (await self._open()).queue_purge(queue)
+        except NotFound:
             return 0
 
     async def marked(self, mark: str) -> bool:
         """Whether a mark is there."""
         try:
-            await (await self._open()).exchange_declare(exchange=mark, exchange_type=MARKS, passive=True)
-        except ChannelNotFoundEntity:
+            await (await self._open()).exchange_declare(mark, exchange_type=MARKS, passive=True)
+        except NotFound:
             return False
         return True
 
     async def mark(self, mark: str) -> None:
         """Leave a mark: an exchange that nobody binds to, durable like the queues, and without a node of its own."""
-        await (await self._open()).exchange_declare(exchange=mark, exchange_type=MARKS, durable=True)
+        await (await self._open()).exchange_declare(mark, exchange_type=MARKS, durable=True)
 
     async def unmark(self, mark: str) -> None:
         """Remove a mark, if it is there."""
-        await (await self._open()).exchange_delete(exchange=mark)
+        await (await self._open()).exchange_delete(mark)
 
 
-async def standing(channel: AbstractChannel, queue: str) -> Depth:
+async def standing(channel: Channel, queue: str) -> Depth:
     """How a queue stands. RabbitMQ waits 250 ms for the leader of a quorum queue, and then says: nothing, nobody."""
     clock = asyncio.get_running_loop().time
     asked = clock()
@@ -115,5 +109,5 @@ def _allowed(what: str) -> Iterator[None]:
     """Whoever may not make what is missing waits for somebody who may."""
     try:
         yield
-    except ChannelAccessRefused as refusal:
+    except AccessRefused as refusal:
         raise Unavailable(f"RabbitMQ: the {what} {MISSING}") from refusal

@@ -3,11 +3,12 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
-from aiormq import spec
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from pika import BasicProperties, spec
 
 from anabranch.runtime.ports import Delivery, Unavailable
+from anabranch.runtime.rabbitmq.channel import Channel
 from anabranch.runtime.rabbitmq.outages import leaving, reaching
 from anabranch.runtime.rabbitmq.parties import Party
 
@@ -17,27 +18,27 @@ LEAVE_SECONDS = 5.0
 class RabbitInbox:
     """Implements `ports.Inbox`; fails for good when its channel does or the broker cancels it."""
 
-    def __init__(self, channel: AbstractChannel, party: Party) -> None:
+    def __init__(self, channel: Channel, party: Party) -> None:
         self._channel = channel
         self._party = party
         self._waiting: deque[Delivery] = deque()
+        self._held: dict[int, None] = {}  # tags that are not acked, in the broker's order
         self._arrived = asyncio.Event()
         self._tags: list[str] = []
         self._stopped = False
         self.failed = False
-        channel.on_consumer_cancel_callbacks.add(self._cancelled)
+        channel.raw.add_on_cancel_callback(self._cancelled)
 
     async def subscribe(self, queue: str) -> None:
         """Consume a queue too."""
-        answer = await self._channel.basic_consume(queue, self._receive)
-        if answer.consumer_tag is not None:
-            self._tags.append(answer.consumer_tag)
+        self._tags.append(await self._channel.consume(queue, self._receive))
 
-    async def _receive(self, message: DeliveredMessage) -> None:
-        self._waiting.append(_delivery(message))
+    def _receive(self, _: Any, method: spec.Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
+        self._waiting.append(_delivery(method, properties, body))
+        self._held[method.delivery_tag] = None
         self._arrived.set()
 
-    async def _cancelled(self, _: spec.Basic.Cancel) -> None:
+    def _cancelled(self, _: Any) -> None:
         self.fail()
 
     def fail(self) -> None:
@@ -56,17 +57,31 @@ class RabbitInbox:
         return [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """Ack each; on a connection that is gone there is nothing to ack, the broker offers them again."""
+        """Ack them; on a connection that is gone there is nothing to ack, the broker offers them again."""
         if self.failed:
             raise Unavailable("RabbitMQ: the consumer is gone; its deliveries will be offered again")
         with reaching("did not take an ack", self._party):
-            for delivery in deliveries:
-                await self._channel.basic_ack(delivery.tag, wait=False)
+            self._ack({delivery.tag for delivery in deliveries})
+
+    def _ack(self, tags: set[int]) -> None:
+        """The oldest that are held are acked by one frame, up to the first that is not for now; others one by one."""
+        oldest = []
+        for tag in self._held:
+            if tag not in tags:
+                break
+            oldest.append(tag)
+        if oldest:
+            self._channel.raw.basic_ack(oldest[-1], multiple=True)
+        for tag in tags.difference(oldest):
+            self._channel.raw.basic_ack(tag)
+        for tag in tags:
+            self._held.pop(tag, None)
 
     async def requeue(self, deliveries: Sequence[Delivery]) -> None:
         with leaving():
             for delivery in deliveries:
-                await self._channel.basic_nack(delivery.tag, requeue=True, wait=False)
+                self._channel.raw.basic_nack(delivery.tag, requeue=True)
+                self._held.pop(delivery.tag, None)
 
     async def stop(self) -> None:
         """Cancel the consumers and give back what nobody took."""
@@ -88,21 +103,20 @@ class RabbitInbox:
         with leaving():
             async with asyncio.timeout(LEAVE_SECONDS):
                 for tag in self._tags:
-                    await self._channel.basic_cancel(tag)
+                    await self._channel.cancel(tag)
 
 
-def _delivery(message: DeliveredMessage) -> Delivery:
-    properties = message.header.properties
+def _delivery(method: spec.Basic.Deliver, properties: BasicProperties, body: bytes) -> Delivery:
     headers = properties.headers or {}
     count = headers.get("x-delivery-count", 0)
     return Delivery(
-        routing_key=message.routing_key or "",
-        body=bytes(message.body),
+        routing_key=method.routing_key or "",
+        body=body,
         message_id=properties.message_id,
         correlation_id=properties.correlation_id,
         reply_to=properties.reply_to,
         headers=headers,
-        redelivered=bool(message.redelivered),
+        redelivered=bool(method.redelivered),
         delivery_count=count if isinstance(count, int) else 0,
-        tag=message.delivery_tag,
+        tag=method.delivery_tag,
     )

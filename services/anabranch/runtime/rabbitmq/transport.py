@@ -1,4 +1,4 @@
-"""The broker is RabbitMQ, through aio-pika; the hot path uses its aiormq channel directly.
+"""The broker is RabbitMQ, through pika.
 
 One connection, never repaired in place: whatever ends it (a closed channel, a cancelled consumer, a publish
 that was not confirmed in time) makes the transport unhealthy, `take` and `publish` raise `Unavailable`, and the
@@ -8,23 +8,22 @@ service connects anew. So there are no zombies, and no delivery of an old connec
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
-import aio_pika
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection
-from aiormq import spec
-from aiormq.abc import AbstractChannel as RawChannel
-from aiormq.exceptions import ChannelAccessRefused, DeliveryError, PublishError
+from pika import BasicProperties
 
 from anabranch.runtime.ids import uuid7
-from anabranch.runtime.ports import Delivery, Depth, Outgoing, Unavailable, Undeliverable
+from anabranch.runtime.ports import Delivery, Depth, Outgoing, Undeliverable
+from anabranch.runtime.rabbitmq.channel import AccessRefused, Channel
+from anabranch.runtime.rabbitmq.confirms import Confirms, Envelope
+from anabranch.runtime.rabbitmq.connection import Connection, connect
 from anabranch.runtime.rabbitmq.dead_queues import suspect
 from anabranch.runtime.rabbitmq.errands import Errands
 from anabranch.runtime.rabbitmq.inbox import RabbitInbox
-from anabranch.runtime.rabbitmq.outages import ANYTHING, broken, leaving, reaching, unavailable
+from anabranch.runtime.rabbitmq.outages import BROKEN, leaving, reaching, unavailable
 from anabranch.runtime.rabbitmq.parties import OPERATOR, Party
 from anabranch_contracts.addresses import (
     EXCHANGE,
@@ -42,6 +41,7 @@ from anabranch_contracts.addresses import (
 
 IN_FLIGHT = 256
 REACH_SECONDS = 15.0
+SIGNAL_SECONDS = 5.0
 PERSISTENT = 2
 MOST_HEADERS, LONGEST_HEADER = 50, 1000
 log = structlog.get_logger(__name__)
@@ -63,33 +63,34 @@ class RabbitTransport:
         self._arguments = {"x-queue-type": queue_type}
         self._heartbeat = heartbeat
         self._publish_timeout = publish_timeout
-        self._connection: AbstractConnection | None = None
+        self._connection: Connection | None = None
         self._errands: Errands | None = None
         self._refusal: BaseException | None = None
-        self._channels: list[AbstractChannel] = []
-        self._publisher: RawChannel | None = None
+        self._channel: Channel | None = None
+        self._publisher: Confirms | None = None
         self._inboxes: list[RabbitInbox] = []
         self._declared: set[str] = set()
-        self._in_flight: dict[UUID, asyncio.Event] = {}
         self._refused: set[str] = set()
 
     async def connect(self) -> None:
         """Connect and see that what every party needs is there; raises `Unavailable`."""
         with reaching("cannot be reached", self._party):
             async with asyncio.timeout(REACH_SECONDS):
-                self._connection = await aio_pika.connect(self._url, heartbeat=self._heartbeat)
-                self._connection.close_callbacks.add(self._lost)
+                self._connection = await connect(self._url, self._heartbeat)
+                self._connection.on_close.add(self._lost)
                 self._errands = Errands(self._connection)
-                self._publisher = await self._channel(confirms=True)
+                self._channel = await self._open()
+                self._publisher = Confirms(self._channel)
+                await self._publisher.begin()
                 await self._declare()
                 await self.probe()
 
-    async def _channel(self, confirms: bool) -> RawChannel:
+    async def _open(self) -> Channel:
+        """A channel whose end is the end of all of it."""
         assert self._connection is not None
-        channel = await self._connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
-        channel.close_callbacks.add(self._lost)
-        self._channels.append(channel)
-        return await channel.get_underlay_channel()
+        channel = await self._connection.channel()
+        channel.on_close.add(self._lost)
+        return channel
 
     async def _declare(self) -> None:
         errands = self._errand()
@@ -105,23 +106,28 @@ class RabbitTransport:
         assert self._errands is not None
         return self._errands
 
-    def _raw(self) -> RawChannel:
+    def _confirms(self) -> Confirms:
         if self._publisher is None or not self.healthy():
             gone = self._refusal or ConnectionError("the connection is gone")
             raise unavailable("cannot be used", gone, self._party)
         return self._publisher
 
+    def _raw(self) -> Channel:
+        self._confirms()
+        assert self._channel is not None
+        return self._channel
+
     async def probe(self) -> None:
         """Publish to nobody: confirmed by a broker that is there and takes what is published."""
         with reaching("confirms nothing", self._party):
-            await self._raw().basic_publish(b"", exchange=EXCHANGE, routing_key=PROBE, timeout=self._publish_timeout)
+            await self._confirms().publish([_unheard(EXCHANGE, PROBE, b"")], self._publish_timeout)
 
     def lose(self) -> None:
         self._lost()
 
-    def _lost(self, _: Any = None, why: BaseException | None = None) -> None:
+    def _lost(self, why: BaseException | None = None) -> None:
         """Any end of the connection or a channel ends all of it."""
-        self._refusal = self._refusal or (why if isinstance(why, ChannelAccessRefused) else None)
+        self._refusal = self._refusal or (why if isinstance(why, AccessRefused) else None)
         self._publisher = None
         for inbox in self._inboxes:
             inbox.fail()
@@ -143,7 +149,7 @@ class RabbitTransport:
 
     async def _bound(self, agent: str) -> None:
         """Bind the queue, or leave that to whoever sends it its first step: a worker need not have the right."""
-        with suppress(ChannelAccessRefused):
+        with suppress(AccessRefused):
             await self._errand().bind(step_queue(agent), EXCHANGE, step_key(agent))
 
     async def declare_reply_queue(self) -> str:
@@ -157,9 +163,9 @@ class RabbitTransport:
         with reaching("cannot consume", self._party):
             self._raw()
             async with asyncio.timeout(REACH_SECONDS):
-                raw = await self._channel(confirms=False)
-                await raw.basic_qos(prefetch_count=prefetch)
-                inbox = RabbitInbox(raw, self._party)
+                channel = await self._open()
+                await channel.qos(prefetch)
+                inbox = RabbitInbox(channel, self._party)
                 self._inboxes.append(inbox)
                 for queue in queues:
                     await inbox.subscribe(queue)
@@ -168,11 +174,7 @@ class RabbitTransport:
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Publish all, confirmed; a step without a queue gets one and is published again."""
         for start in range(0, len(messages), IN_FLIGHT):
-            window = messages[start : start + IN_FLIGHT]
-            outcomes = await asyncio.gather(*map(self._publish_one, window), return_exceptions=True)
-            homeless = [m for m, outcome in zip(window, outcomes, strict=True) if isinstance(outcome, PublishError)]
-            _raise_first([o for o in outcomes if o is not None and not isinstance(o, PublishError)])
-            await self._house(homeless)
+            await self._house(await self._send([_envelope(m) for m in messages[start : start + IN_FLIGHT]]))
 
     async def _house(self, messages: Sequence[Outgoing]) -> None:
         """Declare the queues of steps that were returned, and publish those again (under new ids)."""
@@ -181,73 +183,33 @@ class RabbitTransport:
             if agent is not None:
                 self._declared.discard(agent)
                 await self.declare_steps([agent])
-                with suppress(PublishError):
-                    await self._guarded(self._send(message, message_id=str(uuid7())))
-                    continue
-            raise Undeliverable(f"RabbitMQ: no queue is bound for {message.routing_key}; restart the services")
+            if agent is None or await self._send([_envelope(replace(message, message_id=uuid7()))]):
+                raise Undeliverable(f"RabbitMQ: no queue is bound for {message.routing_key}; restart the services")
 
-    async def _publish_one(self, message: Outgoing) -> None:
-        """One at a time of each id: the client tells confirms apart by it, and would give one the other's."""
-        while (other := self._in_flight.get(message.message_id)) is not None:
-            await other.wait()
-        self._in_flight[message.message_id] = over = asyncio.Event()
+    async def _send(self, envelopes: Sequence[Envelope]) -> list[Outgoing]:
+        """Those that nobody takes. Every doubt about the outcome is `Unavailable`: publish again.
+
+        A reply that its queue refuses is dropped like one to a queue that is gone: nobody else waits for it.
+        """
         try:
-            sending = self._send(message, str(message.message_id))
-            await self._guarded(sending if message.reply_to_queue is None else self._offer(sending, message))
-        except Unavailable as doubt:
-            if isinstance(doubt.__cause__, TimeoutError):
-                self._suspect(message)
-            raise
-        finally:
-            del self._in_flight[message.message_id]
-            over.set()
-
-    def _suspect(self, message: Outgoing) -> None:
-        """See whether the step's queue is there at all; this connection need not last so long."""
-        agent = agent_of(message.routing_key)
-        if agent is not None:
-            suspect(self._url, agent, message.body)
-
-    async def _offer(self, sending: Any, reply: Outgoing) -> None:
-        """A reply that its queue refuses is dropped like one to a queue that is gone: nobody else waits for it."""
-        try:
-            await sending
-        except DeliveryError as refusal:
-            log.warning("reply refused", queue=reply.reply_to_queue, type=reply.type, error=str(refusal))
-
-    async def _guarded(self, sending: Any) -> None:
-        """Every doubt about the outcome is `Unavailable`: publish again."""
-        try:
-            await sending
-        except PublishError:
-            raise
-        except DeliveryError as refusal:
-            raise Undeliverable(f"RabbitMQ: a queue refuses what is published to it: {refusal}") from refusal
-        except ANYTHING as error:
-            if not broken(error):
-                raise
+            window = await self._confirms().publish(envelopes, self._publish_timeout)
+        except BROKEN as error:
             self._lost()
+            if isinstance(error, TimeoutError):
+                self._suspect(envelopes)
             raise unavailable("did not take a message", error, self._party) from error
+        for refused in window.refused:
+            if refused.exchange:
+                raise Undeliverable(f"RabbitMQ: a queue refuses what is published to it: {refused.routing_key}")
+            log.warning("reply refused", queue=refused.routing_key, type=refused.properties.type)
+        return [envelope.message for envelope in window.returned if envelope.message is not None]
 
-    async def _send(self, message: Outgoing, message_id: str, channel: RawChannel | None = None) -> None:
-        direct = message.reply_to_queue
-        properties = spec.Basic.Properties(
-            content_type="application/json",
-            delivery_mode=PERSISTENT,
-            message_type=message.type or None,
-            message_id=message_id,
-            correlation_id=message.correlation_id,
-            headers=dict(message.headers) or None,
-            reply_to=message.reply_to,
-        )
-        await (channel or self._raw()).basic_publish(
-            message.body,
-            exchange="" if direct is not None else EXCHANGE,
-            routing_key=direct if direct is not None else message.routing_key,
-            properties=properties,
-            mandatory=message.mandatory and direct is None,
-            timeout=self._publish_timeout,
-        )
+    def _suspect(self, envelopes: Sequence[Envelope]) -> None:
+        """See whether the queues of the steps are there at all; this connection need not last so long."""
+        agents = {agent_of(envelope.routing_key): envelope.body for envelope in envelopes if envelope.exchange}
+        for agent, body in agents.items():
+            if agent is not None:
+                suspect(self._url, agent, body)
 
     async def offer_again(self, message: Outgoing) -> bool:
         """By a channel of its own, that a refusal may close; what was refused once is not tried again."""
@@ -255,39 +217,25 @@ class RabbitTransport:
             return False
         with reaching("did not take a copy", self._party):
             try:
-                await self._send(message, str(uuid7()), await self._errand().publisher())
-            except ChannelAccessRefused:
+                publisher = await self._errand().publisher()
+                window = await publisher.publish([_envelope(message)], self._publish_timeout)
+            except AccessRefused:
                 self._refused.add(message.routing_key)
                 return False
-            except DeliveryError:
-                return False
-        return True
+        return not window.returned and not window.refused
 
     async def park(self, delivery: Delivery, reason: str) -> None:
         headers = {**_small(delivery.headers), "reason": reason[:4000], "routing-key": delivery.routing_key}
         headers["parked-at"] = datetime.now(UTC).isoformat(timespec="seconds")
-        properties = spec.Basic.Properties(
-            content_type="application/json",
-            delivery_mode=PERSISTENT,
-            message_id=delivery.message_id or str(uuid7()),
-            correlation_id=delivery.correlation_id,
-            headers=headers,
-        )
-        try:
-            await self._set_aside(delivery.body, properties)
-        except PublishError:  # the queue was made by an older release
+        aside = Outgoing(parked_key(self._party.name), delivery.body, uuid7(), "", delivery.correlation_id, headers)
+        envelope = _envelope(aside)
+        envelope.properties.message_id = delivery.message_id or envelope.properties.message_id
+        if await self._send([envelope]):  # the queue was made by an older release
             with reaching("cannot bind", self._party):
                 await self._errand().bind(PARKED_QUEUE, EXCHANGE, *PARKED_KEYS)
-            await self._set_aside(delivery.body, properties)
+            if await self._send([envelope]):
+                raise Undeliverable("RabbitMQ: no queue takes what is set aside; restart the services")
         log.warning("parked", routing_key=delivery.routing_key, message_id=delivery.message_id, reason=reason[:300])
-
-    async def _set_aside(self, body: bytes, properties: spec.Basic.Properties) -> None:
-        key, seconds = parked_key(self._party.name), self._publish_timeout
-        await self._guarded(
-            self._raw().basic_publish(
-                body, exchange=EXCHANGE, routing_key=key, properties=properties, mandatory=True, timeout=seconds
-            )
-        )
 
     async def depth(self, queue: str) -> Depth | None:
         with reaching("does not answer", self._party):
@@ -312,7 +260,7 @@ class RabbitTransport:
     async def publish_signal(self, routing_key: str, body: bytes) -> None:
         """Tell whoever listens now; kept for nobody."""
         with leaving():
-            await self._raw().basic_publish(body, exchange=SIGNALS, routing_key=routing_key, timeout=5)
+            await self._confirms().publish([_unheard(SIGNALS, routing_key, body)], SIGNAL_SECONDS)
 
     async def listen_signals(self, pattern: str) -> AsyncIterator[tuple[str, bytes]]:
         """Live signals whose key matches."""
@@ -330,10 +278,8 @@ class RabbitTransport:
         for inbox in self._inboxes:
             await inbox.stop()
         if self._connection is not None:
-            self._connection.close_callbacks.discard(self._lost)
-            with leaving(), suppress(asyncio.CancelledError):
-                async with asyncio.timeout(5):
-                    await self._connection.close()
+            self._connection.on_close.discard(self._lost)
+            await self._connection.close()
         self._lost()
 
 
@@ -343,7 +289,22 @@ def _small(headers: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in list(kept.items())[:MOST_HEADERS] if len(str(value)) <= LONGEST_HEADER}
 
 
-def _raise_first(outcomes: Sequence[Any]) -> None:
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
+def _envelope(message: Outgoing) -> Envelope:
+    direct = message.reply_to_queue
+    properties = BasicProperties(
+        content_type="application/json",
+        delivery_mode=PERSISTENT,
+        type=message.type or None,
+        message_id=str(message.message_id),
+        correlation_id=message.correlation_id,
+        headers=dict(message.headers) or None,
+        reply_to=message.reply_to,
+    )
+    if direct is not None:
+        return Envelope("", direct, message.body, properties, False, message)
+    return Envelope(EXCHANGE, message.routing_key, message.body, properties, message.mandatory, message)
+
+
+def _unheard(exchange: str, routing_key: str, body: bytes) -> Envelope:
+    """What nobody need listen to, and is kept for nobody."""
+    return Envelope(exchange, routing_key, body, BasicProperties(message_id=str(uuid7())))
