@@ -6,12 +6,12 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-from aiormq.connection import Connection
+from pika.exceptions import AMQPHeartbeatTimeout
 
 from anabranch.runtime.ports import Delivery, Inbox, Outgoing, Unavailable
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch_contracts.addresses import ROUTER_QUEUE, step_key, step_queue
-from tests.link import linked
+from tests.link import Link, linked
 
 
 def message(key: str = "run.requested", body: bytes = b"{}") -> Outgoing:
@@ -89,44 +89,36 @@ WAITS: dict[str, Callable[[RabbitTransport], Awaitable[object]]] = {
     "declare steps": lambda transport: transport.declare_steps(["New"]),
     "consume": lambda transport: transport.consume([ROUTER_QUEUE], 1),
 }
-ENDS = [pytest.param(None, id="without a word"), pytest.param(asyncio.CancelledError(), id="by heartbeats")]
+ENDS = ["without a word", "by a reset", "by heartbeats"]
 
 
-async def end(transport: RabbitTransport, why: BaseException | None) -> None:
-    """What the client does where the stream ends between two frames, or nothing came for two heartbeats."""
-    assert transport._connection is not None and transport._connection.transport is not None
-    await transport._connection.transport.connection.close(why)  # type: ignore[arg-type]
+def end(transport: RabbitTransport, link: Link, how: str) -> None:
+    """The stream ends between two frames, or nothing came for two heartbeats."""
+    if how == "by heartbeats":
+        assert transport._connection is not None
+        transport._connection._raw._terminate_stream(AMQPHeartbeatTimeout("no activity"))
+    else:
+        link.cut(reset=how == "by a reset")
 
 
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client does not wait for its broker's good-bye, which would not come."""
-    monkeypatch.setattr(Connection, "READER_CLOSE_TIMEOUT", 0.1)
-
-
-@pytest.mark.usefixtures("hasty")
-@pytest.mark.parametrize("why", ENDS)
+@pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("wait", WAITS)
-async def test_whoever_waits_while_the_connection_ends_is_told_of_an_outage(
-    amqp_url: str, wait: str, why: BaseException | None
-) -> None:
+async def test_whoever_waits_while_the_connection_ends_is_told_of_an_outage(amqp_url: str, wait: str, how: str) -> None:
     async with linked(amqp_url) as link:
         transport = RabbitTransport(link.url, publish_timeout=60)
         await transport.connect()
         link.hold()
         waiting = asyncio.ensure_future(WAITS[wait](transport))
         await asyncio.sleep(0.05)
-        ending = asyncio.create_task(end(transport, why))
+        end(transport, link, how)
         with pytest.raises(Unavailable, match="RabbitMQ"):
             await waiting
         link.release()
-        await ending
         await transport.close()
 
 
-@pytest.mark.usefixtures("hasty")
-@pytest.mark.parametrize("why", ENDS)
-async def test_who_leaves_a_connection_that_ends_just_leaves(amqp_url: str, why: BaseException | None) -> None:
+@pytest.mark.parametrize("how", ENDS)
+async def test_who_leaves_a_connection_that_ends_just_leaves(amqp_url: str, how: str) -> None:
     async with linked(amqp_url) as link:
         transport = RabbitTransport(link.url)
         await transport.connect()
@@ -134,11 +126,10 @@ async def test_who_leaves_a_connection_that_ends_just_leaves(amqp_url: str, why:
         link.hold()
         leaving = asyncio.create_task(transport.close())
         await asyncio.sleep(0.05)
-        ending = asyncio.create_task(end(transport, why))
-        await asyncio.sleep(0.05)
+        end(transport, link, how)
+        async with asyncio.timeout(2):
+            await leaving
         link.release()
-        await leaving
-        await ending
         assert not transport.healthy()
 
 
