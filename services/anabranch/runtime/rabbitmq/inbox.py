@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pika import BasicProperties, spec
@@ -18,9 +18,10 @@ LEAVE_SECONDS = 5.0
 class RabbitInbox:
     """Implements `ports.Inbox`; fails for good when its channel does or the broker cancels it."""
 
-    def __init__(self, channel: Channel, party: Party) -> None:
+    def __init__(self, channel: Channel, party: Party, lost: Callable[[], None]) -> None:
         self._channel = channel
         self._party = party
+        self._lost = lost
         self._waiting: deque[Delivery] = deque()
         self._held: dict[int, None] = {}  # tags that are not acked, in the broker's order
         self._arrived = asyncio.Event()
@@ -39,7 +40,8 @@ class RabbitInbox:
         self._arrived.set()
 
     def _cancelled(self, _: Any) -> None:
-        self.fail()
+        if not self._stopped:
+            self._lost()
 
     def fail(self) -> None:
         """What was taken will be offered to others; nothing more comes here."""

@@ -107,7 +107,7 @@ class RabbitTransport:
         return self._errands
 
     def _confirms(self) -> Confirms:
-        if self._publisher is None or not self.healthy():
+        if self._publisher is None:
             gone = self._refusal or ConnectionError("the connection is gone")
             raise unavailable("cannot be used", gone, self._party)
         return self._publisher
@@ -133,10 +133,8 @@ class RabbitTransport:
             inbox.fail()
 
     def healthy(self) -> bool:
-        """Whether the connection and its channels are open and no consumer was cancelled."""
-        connection, publisher = self._connection, self._publisher
-        alive = connection is not None and not connection.is_closed
-        return alive and publisher is not None and not publisher.is_closed and not any(i.failed for i in self._inboxes)
+        """Whether the connection and its channels are open and no consumer was cancelled: each such end is told."""
+        return self._publisher is not None
 
     async def declare_steps(self, agents: Sequence[str]) -> None:
         with reaching("cannot declare", self._party):
@@ -165,7 +163,7 @@ class RabbitTransport:
             async with asyncio.timeout(REACH_SECONDS):
                 channel = await self._open()
                 await channel.qos(prefetch)
-                inbox = RabbitInbox(channel, self._party)
+                inbox = RabbitInbox(channel, self._party, self._lost)
                 self._inboxes.append(inbox)
                 for queue in queues:
                     await inbox.subscribe(queue)
