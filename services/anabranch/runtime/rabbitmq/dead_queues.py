@@ -61,8 +61,7 @@ async def _dead(connection: Connection, agent: str, body: bytes) -> bool:
         return not living.done()
     finally:
         living.cancel()
-        with leaving():
-            await living
+        await asyncio.gather(living, return_exceptions=True)
 
 
 async def _answers_empty(connection: Connection, agent: str) -> bool:
