@@ -96,7 +96,7 @@ async def _act(world: Setting, step: StepRequested, ctx: StepContext) -> JSON:
     context = {k: v for k, v in step.context.items() if k != "run_id"}  # a fork of the run has another
     told = (step.step_id, step.agent, step.request, step.memory, sorted(context.items()))
     dice = Dice(world.seed, step.attempt, len(step.calls), told)
-    ctx.report_usage(dice.randint(0, 5), dice.randint(0, 5))
+    ctx.report_usage(dice.randint(0, 5), dice.randint(0, 5), dice.randint(0, 3) / 100)
     _fail(dice)
     script = Dice(world.seed, "script", told)
     if script.random() < 0.12 and step.can_invoke:

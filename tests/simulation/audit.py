@@ -1,26 +1,33 @@
-"""Every counter of a run's state, counted again from what it counts, after each turn of a recorded stream."""
+"""Every counter of a run's state, counted again from what it counts, after each turn of a recorded stream.
+
+And every row: what is drawn of what a turn touched must leave no row behind what the state says.
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from anabranch.domain.evolve import evolve
 from anabranch.domain.occupancy import enclosing
-from anabranch.domain.recorded import Recorded
+from anabranch.domain.projections import draw_rows
+from anabranch.domain.recorded import Recorded, Row
 from anabranch.domain.state import Branch, Fork, RunState
+from anabranch.runtime.memory.store import MemoryStore
 from anabranch_contracts.events import RunForked
 
 LONG, SPARSE = 60, 4  # in a long stream each fourth turn is counted, others in other streams
 Counts = dict[str, Any]
+Table = dict[tuple[str, tuple[Any, ...]], Mapping[str, Any]]
 FIELDS = [f.name for f in fields(RunState) if not f.name.startswith("touched_")]
 
 
-def audit(events: Sequence[Recorded], kept: Iterable[RunState] = ()) -> RunState:
-    """The state folded from the events; raises where a counter of it is not the count.
+def audit(events: Sequence[Recorded], kept: Iterable[RunState] = ()) -> Table:
+    """The rows of the state folded from the events; raises where a counter of it is not the count, or a row is stale.
 
     Also where a state that a process has `kept` is not the one that its version has.
     """
+    table: Table = {}
     state, awaited = RunState(events[0].run_id), {one.version: one for one in kept}
     every = 1 if len(events) < LONG else SPARSE
     for one, after in zip(events, [*events[1:], None], strict=True):
@@ -29,10 +36,35 @@ def audit(events: Sequence[Recorded], kept: Iterable[RunState] = ()) -> RunState
             _same(awaited[one.version], state)
         whole = after is None or (after.causation_id != one.causation_id and not isinstance(after.event, RunForked))
         if whole and (after is None or not one.version % every):  # a run may be forked in the middle of a turn
+            at = f"version {state.version}, {type(one.event).__name__}"
             told, counted = _told(state), _counted(state)
             wrong = {k: (told[k], counted[k]) for k in told if told[k] != counted[k]}
-            assert not wrong, f"version {state.version}, {type(one.event).__name__}: {wrong}"
-    return state
+            assert not wrong, f"{at}: {wrong}"
+            _draw(state, table)
+            stale = [row for row in _shown(state) if table.get(_key(row)) != row.values]
+            assert not stale, f"{at}: stale rows: {stale}"
+    return table
+
+
+def _key(row: Row) -> tuple[str, tuple[Any, ...]]:
+    return row.table, MemoryStore.key(row.table, row.values)
+
+
+def _draw(state: RunState, table: Table) -> None:
+    for row in draw_rows(state):
+        table[_key(row)] = row.values
+
+
+def _shown(state: RunState) -> list[Row]:
+    """The rows of all that lives."""
+    whole = RunState(state.run_id)
+    for name in FIELDS:
+        setattr(whole, name, getattr(state, name))
+    whole.touched_branches, whole.touched_convergences = dict(state.branches), dict(state.convergences)
+    whole.touched_steps = {b.step.id: b.step for b in state.branches.values() if b.step is not None}
+    whole.touched_requests = dict(state.requests)
+    whole.touched_timers = {key: None if state.paused else due for key, due in state.timers.items()}
+    return draw_rows(whole)
 
 
 def _same(kept: RunState, folded: RunState) -> None:

@@ -125,7 +125,9 @@ def _rules(random: Random, loose: bool) -> list[JSON]:
         {"type": "MaxTurnsRule", "max_turns": random.randint(1, 2), "on_limit": random.choice(["complete", "fail"])},
         {"type": "MaxParallelBranchesRule", "max_parallel_branches": random.randint(1, 3)},
         {"type": "MaxBranchesRule", "max_branches": random.randint(3, 12)},
-        {"type": "BudgetRule", "max_tokens": random.randint(40, 400)},
+        {"type": "MaxStepsRule", "max_steps": random.randint(1, 12)},
+        {"type": "BudgetRule", "max_tokens": random.randint(2, 60)},
+        {"type": "BudgetRule", "max_cost": random.randint(1, 20) / 100},
         {"type": "MemoryLimitRule", "max_messages": random.randint(0, 4)},
         _conditional(random, ["allow", "block", "terminate", "pause"]),
     ]

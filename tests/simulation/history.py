@@ -25,7 +25,10 @@ class History:
         rules = {r["type"]: r for r in started.topology["rules"]}
         self._most_branches = rules.get("MaxBranchesRule", {}).get("max_branches", 10**9)
         self._most_parallel = rules.get("MaxParallelBranchesRule", {}).get("max_parallel_branches", 10**9)
-        self._most_tokens = rules.get("BudgetRule", {}).get("max_tokens", 10**9)
+        budgets = [r for r in started.topology["rules"] if r["type"] == "BudgetRule"]
+        self._most_tokens = min((r["max_tokens"] for r in budgets if r.get("max_tokens") is not None), default=10**9)
+        self._most_cost = min((r["max_cost"] for r in budgets if r.get("max_cost") is not None), default=10**9)
+        self._most_steps = min(config["max_steps"], rules.get("MaxStepsRule", {}).get("max_steps", 10**9))
         self._config = config
         self._live: set[str] = set()
         self._known: set[str] = set()
@@ -36,6 +39,7 @@ class History:
         self._failures: Counter[str] = Counter()
         self._lives: Counter[str] = Counter()
         self._total = self._tokens = 0
+        self._cost = 0.0
 
     def read(self, recorded: Iterable[Recorded]) -> None:
         """All of it; raises `Broken`."""
@@ -103,18 +107,21 @@ class History:
     def _bounded(self, event: e.StepRequested, at: str, new: bool) -> None:
         self._total += new
         most = self._config["max_branch_steps"]
-        if self._total > self._config["max_steps"] or event.step_number > most:
+        if self._total > self._most_steps or event.step_number > most:
             raise Broken(f"{at}: step {self._total} of the run, {event.step_number} of {event.branch_id}: too many")
         if len(self._open) > self._most_parallel:
             raise Broken(f"{at}: {len(self._open)} steps at once, max_parallel_branches = {self._most_parallel}")
         if self._tokens > self._most_tokens:
             raise Broken(f"{at}: {event.step_id} starts after {self._tokens} tokens, max = {self._most_tokens}")
+        if self._cost > self._most_cost + 1e-6:
+            raise Broken(f"{at}: {event.step_id} starts after {self._cost} was spent, max = {self._most_cost}")
 
     def _answered(self, event: Any, at: str) -> None:
         if self._open.pop(event.branch_id, None) != (event.step_id, event.attempt):
             raise Broken(f"{at}: nobody waits for an answer to {event.step_id} attempt {event.attempt}")
         usage = event.usage or {}
         self._tokens += (usage.get("input_tokens") or 0) + (usage.get("output_tokens") or 0)
+        self._cost += usage.get("cost") or 0
         if isinstance(event, e.StepSuspended):
             self._failures[event.step_id] = 0
         if isinstance(event, e.StepFailed) and event.error["kind"] == "transient":

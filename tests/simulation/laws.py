@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 
-from anabranch.domain.projections import draw_rows
 from anabranch.domain.recorded import Recorded
 from anabranch.runtime.memory.store import MemoryStore
 from anabranch.runtime.ports import Delivery
@@ -79,9 +78,9 @@ def replays(world: World) -> None:
     for run in world.runs:
         events = run.recorded
         assert [r.version for r in events] == list(range(1, len(events) + 1))
-        state = audit(events, [kept for kept in world.states if kept.run_id == run.run_id])
-        for row in draw_rows(state):
-            folded[row.table][world.store.key(row.table, row.values)] = row.values
+        rows = audit(events, [kept for kept in world.states if kept.run_id == run.run_id])
+        for (table, key), values in rows.items():
+            folded[table][key] = values
     for name in TABLES:
         assert world.store.tables[name] == folded[name], f"{name} differs from its replay"
 

@@ -43,7 +43,7 @@ class Outsiders:
         self._answered: set[UUID] = set()
         self._plan = world.random.choice(PLANS) if meddle else "none"
         self._left = 3
-        self._rubbish = meddle and world.random.random() < 0.2
+        self._rubbish = world.random.randint(1, 3) if meddle and world.random.random() < 0.3 else 0
         self.disturbed = False
 
     def part(self) -> None:
@@ -96,10 +96,9 @@ class Outsiders:
         random = self._world.random
         if self._rubbish:
             agent = self._world.topology["nodes"][0]["name"]
-            self._world.send(
-                random.choice(["step.completed", "user.provided", step_key(agent)]), random.choice(RUBBISH)
-            )
-            self._rubbish = False
+            keys = ["step.completed", "step.completed", "user.provided", step_key(agent), step_key(agent)]
+            self._world.send(random.choice(keys), random.choice(RUBBISH))
+            self._rubbish -= 1
         if self._plan == "none" or not self._left or random.random() < 0.8 or self._world.status in OVER:
             return
         self._left -= 1

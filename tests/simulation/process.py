@@ -136,6 +136,8 @@ class Process:
                 self.lifecycle.stop()
             case "wipe":
                 world.wipe()
+            case "purge":
+                world.purge()
             case "doubt" if call in DOUBTFUL:
                 return fault
             case "cut" | "doubt":

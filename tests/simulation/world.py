@@ -220,6 +220,13 @@ class World:
                 self.loop.call_later(self.random.random() * 20, transport.lose, context=Context())
         self.processes.append(Process(self, process.role, process.skew))
 
+    def purge(self) -> None:
+        """One queue loses what is in it; the watch has to notice, or the operator knows. No second loss."""
+        lost = [queue for name, queue in sorted(self.broker.queues.items()) if queue.ready and name != PARKED_QUEUE]
+        if lost and not self.wiped:
+            self.wiped = True
+            self.random.choice(lost).ready.clear()
+
     def wipe(self) -> None:
         """The broker is another one, with nothing in it; once in a world."""
         if self.wiped:
