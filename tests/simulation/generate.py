@@ -124,7 +124,7 @@ def _rules(random: Random, loose: bool) -> list[JSON]:
     rules: list[JSON] = [
         {"type": "MaxTurnsRule", "max_turns": random.randint(1, 2), "on_limit": random.choice(["complete", "fail"])},
         {"type": "MaxParallelBranchesRule", "max_parallel_branches": random.randint(1, 3)},
-        {"type": "MaxBranchesRule", "max_branches": random.randint(3, 12)},
+        {"type": "MaxBranchesRule", "max_branches": random.randint(1, 8)},
         {"type": "MaxStepsRule", "max_steps": random.randint(1, 12)},
         {"type": "BudgetRule", "max_tokens": random.randint(2, 60)},
         {"type": "BudgetRule", "max_cost": random.randint(1, 20) / 100},
