@@ -3,7 +3,8 @@
 At a port call of a party: `crash` (killed there), `cut` (its connection to that dependency is lost), `doubt` (what
 it asked for was done, or not, or half, and it is told that the outcome is unknown), `stall` (it stands still for
 seconds, while everybody else goes on: a slow commit, a slow network), `drain` (it is asked to leave), and once in
-some worlds `wipe` (the broker loses every queue) or `purge` (one queue is emptied, and nobody told). On a message's way: `twice` (now and again much later), `late`.
+some worlds `wipe` (the broker loses every queue) or `purge` (one queue is emptied, and nobody told). On a message's
+way: `twice` (now and again much later), `late`.
 """
 
 from collections import Counter
