@@ -132,10 +132,12 @@ def test_each_branch_has_its_own_turns() -> None:
     assert [r["result"] for r in run.at("H")["request"]] == ["b0.f1.b0", "b0.f1.b1"]
 
 
-def test_a_conversation_with_a_person_has_turns_too() -> None:
-    run = Run({"nodes": ["A"], "edges": ["A <-> User"], "rules": ["max_turns(A <-> User, 1)"]})
-    run.reply("A", "well?")
-    run.answer("so")
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_conversation_with_a_person_has_turns_too(most: int) -> None:
+    run = Run({"nodes": ["A"], "edges": ["A <-> User"], "rules": [f"max_turns(A <-> User, {most})"]})
+    for _ in range(most):
+        run.reply("A", "well?")
+        run.answer("so")
     run.reply("A", "and?")
     assert run.result == "and?" and not run.open
 
