@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,6 +71,7 @@ PATTERNS: dict[str, Callable[[], Topology]] = {
 @pytest.mark.parametrize("name", PATTERNS)
 def test_patterns_are_valid_topologies_and_canonical_is_a_fixed_point(name: str) -> None:
     canonical = PATTERNS[name]().canonical()
+    assert canonical == orjson.loads(orjson.dumps(canonical)), "it is JSON, and nothing else"
     assert parsed(canonical).canonical() == canonical
 
 

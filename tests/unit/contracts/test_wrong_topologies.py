@@ -35,6 +35,7 @@ L = "x" * 120
 OBJECT = f"edge {str({L: 1})[:80]}"
 ARROWS = "write 'A -> B' or 'A <-> B'"
 TWO = "name two that talk with each other"
+UNKNOWN = "edge 'A' -> 'B': unknown node 'B'; declare it in nodes"
 WRONG: list[tuple[JSON, ...]] = [
     (None, "must be an object with nodes and edges"),
     (Written, "must be an object with nodes and edges"),
@@ -101,6 +102,21 @@ WRONG: list[tuple[JSON, ...]] = [
     ),
     ({"nodes": ["A"], "metadata": "red"}, "metadata must be an object with texts as keys"),
     ({"nodes": "AB"}, "nodes must be a list"),
+    ({"nodes": ["User"], "edges": ["Start -> User", "User -> User"]}, "has no agent; name at least one"),
+    ({"nodes": ["A"], "edges": ["A -> B", "A -> B"]}, UNKNOWN, UNKNOWN),
+    ({"nodes": ["A"], "edges": [L]}, f"edge {L[:80]!r} is not understood; {ARROWS}"),
+    (
+        {"nodes": ["A", {"name": "B", "convergence": {"eager": 7}, "memory": {"retention": 7}}, [1]]},
+        "node 'B': convergence.eager: Input should be a valid boolean",
+        "node 'B': memory.retention: Input should be 'last_n', 'single_step' or 'none'",
+        "node '[1]' must be a name or an object with a name",
+    ),
+    (
+        {"nodes": [{"name": "B", "memory": 7}, {"name": "C", "memory": {"max_messages": -1}}, "D"], "what": 1},
+        "unknown key 'what'; known are nodes, agents, edges, flows, entry, rules, metadata",
+        "node 'B': memory: Input should be a valid dictionary",
+        "node 'C': memory.max_messages: Input should be greater than or equal to 0",
+    ),
     ({"nodes": ["A", "A"]}, "node 'A' is declared twice; remove one"),
     ({"nodes": ["A"], "agents": ["B"]}, "both spellings of nodes are given; keep one"),
     ({"nodes": ["A"], "edges": [], "flows": []}, "both spellings of edges are given; keep one"),

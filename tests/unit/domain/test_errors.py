@@ -61,6 +61,7 @@ def test_an_error_is_said_as_the_agent_said_it(error: JSON, kind: str, message: 
     run.reply("A", {"next_action": "terminal_error", "error": error})
     (cause,) = run.state.error["causes"]
     assert (cause["kind"], cause["type"], cause["message"]) == ("terminal", kind, message)
+    assert (run.last("BranchFailed").agent, cause["agent"]) == ("A", "A")
 
 
 @pytest.mark.parametrize(("config", "most"), [({}, 3), ({"max_steering": 0}, 0), ({"max_steering": 5}, 5)])

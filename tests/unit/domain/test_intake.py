@@ -38,6 +38,10 @@ def test_what_cannot_run_is_rejected_with_the_reason(body: bytes, why: str) -> N
 def test_what_is_no_object_is_rejected_too(body: JSON) -> None:
     turn = taken(body)
     assert turn.state.status == "rejected" and turn.state.error["causes"]
+    (rejected,) = turn.events
+    assert rejected.event.errors == [  # type: ignore[attr-defined]
+        "body: Input should be a valid dictionary or instance of RunRequested"
+    ]
 
 
 def test_every_reason_is_said_at_once() -> None:

@@ -34,6 +34,7 @@ def nested(depth: int) -> JSON:
     return {"type": "array", "items": nested(depth - 1)} if depth else {"type": "null"}
 
 
+LONG = "x" * 120
 UNUSABLE: list[tuple[JSON, str]] = [
     ({"$ref": "#"}, "refers to '#'; only '#/...', inside itself, can be followed"),
     ({"$defs": {"n": {"items": {"$ref": "#/$defs/n"}}}, "$ref": "#/$defs/n"}, "refers to itself at '#/$defs/n'"),
@@ -58,6 +59,8 @@ UNUSABLE: list[tuple[JSON, str]] = [
     ({"items": {"$ref": "other.json#/x"}}, "refers to 'other.json#/x'"),
     ({"$ref": "#/$defs/n"}, "nothing at '#/$defs/n'"),
     ({"$ref": "#/anyOf/7", "anyOf": [True]}, "nothing at '#/anyOf/7'"),
+    ({"$ref": f"#/{LONG}"}, f"nothing at '#/{LONG[:98]}'"),
+    ({"$ref": LONG}, f"refers to '{LONG[:100]}';"),
     ({"type": "nothing"}, "cannot be used"),
     ({"enum": ["x" * MAX_SCHEMA]}, f"the limit is {MAX_SCHEMA}"),
 ]
@@ -168,3 +171,9 @@ def test_a_pattern_keeps_nobody_busy() -> None:
 
 def test_a_value_that_is_no_json_fits_no_schema() -> None:
     assert mismatch(2**70, {"type": "integer"}) == "cannot be checked: Integer exceeds 64-bit range"
+
+
+def test_why_an_answer_does_not_fit_says_where() -> None:
+    schema = {"properties": {"a": {"items": {"type": "integer"}}}}
+    assert mismatch({"a": [1, "x"]}, schema) == 'does not fit its schema at a/1: "x" is not of type "integer"'
+    assert mismatch("x", {"type": "integer"}) == 'does not fit its schema: "x" is not of type "integer"'
