@@ -6,8 +6,7 @@ per component, in topological order.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, reduce
+from functools import reduce
 from operator import or_
 from typing import Any
 
@@ -165,19 +164,15 @@ def _close(root: str, stack: list[str], found: dict[str, int]) -> None:
             return
 
 
-@dataclass(frozen=True, slots=True)
-class Hashed:
-    """A canonical topology that compares by its content hash."""
-
-    content_hash: str
-    value: Mapping[str, Any] = field(compare=False)
-
-
-@lru_cache(maxsize=1024)
-def _cached(topology: Hashed, auto_detect: bool) -> Graph:
-    return Graph(topology.value, auto_detect)
+MOST_PREPARED = 1024
+_PREPARED: dict[tuple[str, bool], Graph] = {}  # asked a dozen times a step
 
 
 def graph_of(topology: Mapping[str, Any], content_hash: str, auto_detect: bool) -> Graph:
     """The prepared graph of a canonical topology, shared by all runs that pin the same content."""
-    return _cached(Hashed(content_hash, topology), auto_detect)
+    graph = _PREPARED.get((content_hash, auto_detect))
+    if graph is None:
+        if len(_PREPARED) >= MOST_PREPARED:
+            _PREPARED.pop(next(iter(_PREPARED)), None)
+        graph = _PREPARED[content_hash, auto_detect] = Graph(topology, auto_detect)
+    return graph

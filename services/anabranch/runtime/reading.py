@@ -80,7 +80,7 @@ def _decode(body: bytes) -> Any:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Unreadable(f"the body is not JSON in UTF-8: {error}") from None
-    if deeper_than(value, MAX_DEPTH):
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and deeper_than(value, MAX_DEPTH):
         raise Unreadable(f"the body is nested deeper than {MAX_DEPTH}")
     return without_nul(value) if b"\\u0000" in body else value
 
