@@ -11,6 +11,7 @@ from sqlalchemy.pool import NullPool
 from anabranch.runtime.postgres.engine import create_engine
 
 POST = "post_"
+ALONE = text("SELECT pg_try_advisory_lock(hashtext('anabranch.migrate'))")
 
 
 def _run(connection: Connection) -> None:
@@ -34,7 +35,9 @@ async def _online(url: str) -> None:
     engine = create_engine(url, command_timeout=None, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
-            await connection.execute(text("SELECT pg_advisory_lock(hashtext('anabranch.migrate'))"))
+            while not (await connection.execute(ALONE)).scalar():  # who waits in a lock holds up an index that is made
+                await connection.commit()
+                await asyncio.sleep(0.1)
             await connection.execute(text("CREATE SCHEMA IF NOT EXISTS anabranch"))
             await connection.commit()
             await connection.run_sync(_run)

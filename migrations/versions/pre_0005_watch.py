@@ -7,6 +7,11 @@ down_revision = "pre_0004"
 branch_labels = None
 depends_on = None
 
+INDEX = [
+    "DROP INDEX IF EXISTS anabranch.steps_requested_since",  # of an attempt that was cut off
+    "CREATE INDEX CONCURRENTLY steps_requested_since ON anabranch.step_rows (agent, requested_at) "
+    "WHERE status = 'requested'",
+]
 STATEMENTS = [
     """
 CREATE TABLE anabranch.watch (
@@ -19,8 +24,6 @@ CREATE TABLE anabranch.watch (
 """,
     "INSERT INTO anabranch.watch (looked_to, horizon) "
     "SELECT xmin, xmin FROM pg_snapshot_xmin(pg_current_snapshot()) AS xmin",  # the first look looks at everything
-    "CREATE INDEX steps_requested_since ON anabranch.step_rows (agent, requested_at) WHERE status = 'requested'",
-    "DROP INDEX anabranch.steps_requested",
     """
 DO $$
 BEGIN
@@ -34,6 +37,9 @@ END $$
 
 
 def upgrade() -> None:
+    with op.get_context().autocommit_block():  # services of the release before go on writing meanwhile
+        for statement in INDEX:
+            op.execute(statement)
     for statement in STATEMENTS:
         op.execute(statement)
 

@@ -152,7 +152,10 @@ async def test_of_several_timers_of_a_run_the_first_is_told(store: Store) -> Non
 async def look(store: Store) -> None:
     """Note a look when no transaction of anybody on the server is older than what was recorded."""
     if isinstance(store, PostgresStore):
-        late = "SELECT max(xid) >= pg_snapshot_xmin(pg_current_snapshot()) FROM anabranch.events"
+        late = (
+            "SELECT EXISTS (SELECT 1 FROM anabranch.events WHERE xid >= pg_snapshot_xmin(pg_current_snapshot()) "
+            "AND xid < pg_snapshot_xmax(pg_current_snapshot()))"
+        )
         async with asyncio.timeout(20), store.engine.connect() as connection:
             while (await connection.exec_driver_sql(late)).scalar():
                 await connection.commit()
@@ -227,6 +230,45 @@ async def test_steps_that_are_asked_for_are_found_by_agent_and_time(store: Store
     assert await store.asked_steps("A", moments[1], moments[3], 10) == found[1:]
     assert await store.asked_steps("A", NOW, moments[2], 10) == await store.asked_steps("A", NOW, moments[3], 1)
     assert await store.asked_steps("B", NOW, moments[3], 10) == []
+
+
+async def test_what_was_asked_after_a_moment_of_the_log_is_told_whatever_the_clocks_said(store: Store) -> None:
+    run_id, other = uuid4(), uuid4()
+
+    async def asked(run: UUID, version: int) -> None:
+        made = e.StepRequested("b0", f"b0#{version}", version, agent="A", attempt=1, request="request")
+        async with store.unit([run]) as unit:
+            recorded = Recorded(run, version, made, NOW, uuid5(run, str(version)), UUID(int=1), "tester")
+            await unit.append([recorded], [run_row(run, version)])
+
+    await asked(run_id, 1)
+    moment = (await store.lookout()).moment
+    assert moment is not None
+    await asked(run_id, 2)
+    await asked(other, 1)
+    assert await store.asked_since(moment, [run_id]) == {(run_id, "b0#2", 1)}
+
+
+async def test_a_log_from_a_dump_of_an_older_server_hides_nothing_from_the_watch(
+    postgres: PostgresStore, database_url: str
+) -> None:
+    """Its transactions are numbered by another server, far ahead of this one."""
+    old, new = uuid4(), uuid4()
+    await append(postgres, old, 1)
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("ALTER TABLE anabranch.events DISABLE TRIGGER ALL")
+    await connection.execute("UPDATE anabranch.events SET xid = '1000000000000'")
+    await connection.execute("UPDATE anabranch.watch SET looked_to = '2000000000000', horizon = '2000000000000'")
+    await connection.close()
+    first = await postgres.lookout()
+    assert first.moved and first.moment is None
+    await look(postgres)
+    await append(postgres, new, 1)
+    assert (await postgres.lookout()).moved
+    await look(postgres)
+    assert await postgres.standing_runs() == [new]
+    await look(postgres)
+    assert not (await postgres.lookout()).moved, "the dump moves no more"
 
 
 async def test_a_snapshot_serves_only_the_reducer_that_made_it(store: Store) -> None:

@@ -150,6 +150,7 @@ async def test_what_is_left_of_the_lost_future_is_set_aside_when_asked(
         for process in all_of_it.all:
             process.start()
         await consistent(backup, amqp_url, known)
+        assert "does not know this database's mark" not in all_of_it.supervisors[0].log.read_text()
 
 
 async def recover(*arguments: str) -> bytes:

@@ -11,6 +11,7 @@ from anabranch.runtime import deciding
 from anabranch.runtime.actor import Actor
 from anabranch.runtime.handler import Handler, utcnow
 from anabranch.runtime.ids import uuid7
+from anabranch.runtime.journal import Journal
 from anabranch.runtime.ports import Store, Transport
 from anabranch.runtime.rabbitmq.parties import SUPERVISOR
 from anabranch.runtime.recovery import Alarms
@@ -53,11 +54,12 @@ class SupervisorActor(Actor):
             await asyncio.sleep(TICK_SECONDS)
 
 
-def actor(store: Store, transport: Transport, every: float = EVERY_SECONDS) -> Actor:
+def actor(store: Store, transport: Transport, every: float = EVERY_SECONDS, journal: Journal | None = None) -> Actor:
     """A supervisor over these ports, ready to run; it looks for what was lost `every` so many seconds."""
-    return SupervisorActor(store, transport, watch=Watch(store, transport, utcnow, uuid7, every))
+    return SupervisorActor(store, transport, watch=Watch(store, transport, utcnow, uuid7, every, journal))
 
 
 async def serve(settings: Settings) -> int:
     """Run as a process of its own until a signal; returns the exit code."""
-    return await deciding.serve("branch-supervisor", SUPERVISOR, partial(actor, every=settings.sweep_seconds), settings)
+    make = partial(actor, every=settings.sweep_seconds, journal=Journal())
+    return await deciding.serve("branch-supervisor", SUPERVISOR, make, settings)

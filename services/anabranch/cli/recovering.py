@@ -2,14 +2,17 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from anabranch.cli.database import database, find
 from anabranch.cli.output import as_json
 from anabranch.client import queries
 from anabranch.runtime import recovery
+from anabranch.runtime.ids import uuid7
+from anabranch.runtime.marks import agree, known
+from anabranch.runtime.ports import Denied, Store, Transport
 from anabranch.runtime.postgres.store import PostgresStore
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch.runtime.recovery import Report
@@ -54,14 +57,36 @@ async def _recover(run: str | None, after_restore: bool, json: bool) -> tuple[Re
         only = None if run is None else [await find(engine, run)]
         try:
             await transport.connect()
-            cleared = None
-            if after_restore:
-                agents = await queries.rows(engine, queries.AGENTS)
-                cleared = await clear(transport, [row["agent"] for row in agents])
-            with _progress(json) as told:
-                return await recovery.recover(PostgresStore(engine), transport, only=only, told=told), cleared
+            store, cleared = PostgresStore(engine), None
+            async with _watch(store) as held:
+                if after_restore:
+                    agents = await queries.rows(engine, queries.AGENTS)
+                    cleared = await clear(transport, [row["agent"] for row in agents])
+                with _progress(json) as told:
+                    report = await recovery.recover(store, transport, only=only, told=told)
+                if held and only is None:
+                    await _agree(store, transport)
+            return report, cleared
         finally:
             await transport.close()
+
+
+@asynccontextmanager
+async def _watch(store: Store) -> AsyncIterator[bool]:
+    """Keep supervisors from doing the same; False where one is at it, or this user may not."""
+    async with AsyncExitStack() as stack:
+        try:
+            held = await stack.enter_async_context(store.watch())
+        except Denied:  # migrated by an older release: supervisors that start will publish once more
+            held = False
+        yield held
+
+
+async def _agree(store: Store, transport: Transport) -> None:
+    """Supervisors that start afterwards find nothing to do."""
+    lookout = await store.lookout()
+    if not await known(transport, lookout):
+        await agree(store, transport, lookout, uuid7)
 
 
 @contextmanager

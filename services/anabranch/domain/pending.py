@@ -185,15 +185,15 @@ def duration(state: RunState) -> float | None:
     return span.total_seconds()
 
 
-def pending(state: RunState, now: datetime, before: datetime | None = None) -> Iterator[Owed]:
+def pending(state: RunState, now: datetime, but: Container[tuple[str, int]] = ()) -> Iterator[Owed]:
     """Every message still to be answered: running steps, people, and a wake-up where the supervisor has work.
 
-    `before` set = only those steps that were asked for before then.
+    `but` = without these steps (id, attempt).
     """
     if state.terminal or state.version == 0:
         return
     for branch, step in _asked_for(state):
-        if before is None or datetime.fromisoformat(step.requested_at) < before:
+        if (step.id, step.attempt) not in but:
             yield step_requested(state, branch, step)
     for request in state.requests.values():
         yield user_requested(state, request)

@@ -94,7 +94,8 @@ class Lookout:
     """Where the watch stands: `mark` is agreed with the broker, `identity` tells this database from others.
 
     `looked_at` = when somebody last looked, `age` = seconds since then, both by the database's clock; `moved` = whether
-    anything was recorded that nobody has looked at.
+    anything was recorded that nobody has looked at. `moment` = how far the log goes, for `asked_since`; None where its
+    order cannot be told: it was restored from a dump, and some of it claims to be of the future.
     """
 
     identity: str
@@ -102,6 +103,7 @@ class Lookout:
     looked_at: datetime
     age: float
     moved: bool
+    moment: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,10 @@ class Store(Protocol):
 
     async def looked(self, mark: UUID | None) -> None:
         """Note that somebody looked, and the mark now agreed with the broker; None = none could be left there."""
+        ...
+
+    async def asked_since(self, moment: str, run_ids: Sequence[UUID]) -> set[tuple[UUID, str, int]]:
+        """Steps (run, id, attempt) of these runs that were asked for after that moment of the log."""
         ...
 
     async def asked_agents(self, before: datetime) -> list[str]:

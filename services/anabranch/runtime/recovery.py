@@ -28,10 +28,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Report:
-    """How many live runs were looked at, how many messages published, and which runs were left out, and why."""
+    """How many live runs were looked at, how many messages published, and which runs were left out, and why.
+
+    `passed` = up to and with this run, in the order of ids, all is published.
+    """
 
     runs: int = 0
     messages: int = 0
+    passed: UUID | None = None
     skipped: dict[UUID, str] = field(default_factory=dict)
 
     def skip(self, run_id: UUID, why: str) -> None:
@@ -46,27 +50,41 @@ async def recover(
     now: datetime | None = None,
     new_id: NewId = uuid7,
     only: Iterable[UUID] | None = None,
-    before: datetime | None = None,
+    until: str | None = None,
+    after: UUID | None = None,
     told: Callable[[Report], None] = lambda _: None,
 ) -> Report:
-    """Publish everything pending of every live run, or of `only` these; steps only if asked for `before` then."""
-    report, moment = Report(), now or utcnow()
+    """Publish everything pending of every live run, or of `only` these.
+
+    Only of those that follow `after`, and only steps that were asked for `until` that moment of the log, where given.
+    """
+    report, due = Report(), now or utcnow()
     window = Window(transport, report, new_id)
-    async for page in _pages(store, only):
-        async for state in states(store, page, report):
-            report.runs += 1
-            await window.add(state, pending(state, moment, before))
+    async for page in _pages(store, only, after):
+        async for batch in batches(store, page, report):
+            newer = await _asked_since(store, until, batch)
+            for state in batch:
+                report.runs += 1
+                await window.add(state, pending(state, due, newer.get(state.run_id, ())))
+        await window.flush()
+        report.passed = page[-1] if page else None
         told(report)
-    await window.flush()
-    told(report)
     return report
 
 
-async def _pages(store: Store, only: Iterable[UUID] | None) -> AsyncIterator[list[UUID]]:
+async def _asked_since(store: Store, until: str | None, batch: Sequence[RunState]) -> dict[UUID, set[tuple[str, int]]]:
+    """By run, the steps that were asked for after that moment; asked after the states were read, so none is missed."""
+    found: dict[UUID, set[tuple[str, int]]] = {}
+    if until is not None:
+        for run_id, step_id, attempt in await store.asked_since(until, [state.run_id for state in batch]):
+            found.setdefault(run_id, set()).add((step_id, attempt))
+    return found
+
+
+async def _pages(store: Store, only: Iterable[UUID] | None, after: UUID | None) -> AsyncIterator[list[UUID]]:
     if only is not None:
         yield list(only)
         return
-    after: UUID | None = None
     while page := await store.live_runs(after):
         yield page
         after = page[-1]
@@ -74,12 +92,18 @@ async def _pages(store: Store, only: Iterable[UUID] | None) -> AsyncIterator[lis
 
 async def states(store: Store, run_ids: Sequence[UUID], report: Report) -> AsyncIterator[RunState]:
     """The states of these runs, one after the other; one that cannot be read is left out."""
+    async for batch in batches(store, run_ids, report):
+        for state in batch:
+            yield state
+
+
+async def batches(store: Store, run_ids: Sequence[UUID], report: Report) -> AsyncIterator[list[RunState]]:
+    """The same, as many at once as are read at once."""
     for start in range(0, len(run_ids), PAGE):
         page = await _hydrated(store, run_ids[start : start + PAGE], report)
         for run_id, why in page.newer.items():
             report.skip(run_id, why)
-        for state in page.states.values():
-            yield state
+        yield list(page.states.values())
 
 
 async def _hydrated(store: Store, run_ids: Sequence[UUID], report: Report) -> Hydrated:

@@ -14,8 +14,9 @@ since the last look and at what is in the hands of workers, never at runs that r
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import structlog
 
@@ -23,6 +24,8 @@ from anabranch.domain import supervision
 from anabranch.domain.pending import pending_steps, wake_up
 from anabranch.domain.suspects import Seen, lost, seen
 from anabranch.runtime.ids import uuid7
+from anabranch.runtime.journal import Attempt, Journal
+from anabranch.runtime.marks import agree, forget, known
 from anabranch.runtime.outbox import NewId
 from anabranch.runtime.ports import Asked, Conflict, Denied, Depth, Lookout, Store, Transport, Unavailable
 from anabranch.runtime.recovery import Report, Window, recover, states
@@ -32,13 +35,9 @@ from anabranch_contracts.addresses import MARK, step_queue
 EVERY_SECONDS = 30.0
 PAGE = 1000
 NOBODY = Depth(0, 0)
+APART = "one database, one virtual host: stop the services of one of them, or give them a database of their own"
 Key = tuple[UUID, str, int]
 log = structlog.get_logger(__name__)
-
-
-def mark_name(lookout: Lookout, mark: UUID) -> str:
-    """What the broker is to know."""
-    return MARK + uuid5(mark, lookout.identity).hex
 
 
 class Watch:
@@ -51,16 +50,19 @@ class Watch:
         clock: Callable[[], datetime],
         new_id: NewId = uuid7,
         every: float = EVERY_SECONDS,
+        journal: Journal | None = None,
     ) -> None:
         self._store = store
         self._transport = transport
         self._clock = clock
         self._new_id = new_id
         self._every = every
+        self._journal = journal or Journal()
         self._queues: dict[str, Seen] = {}
         self._offered: dict[str, dict[Key, datetime]] = {}
         self._woken: set[UUID] = set()
         self._refused: set[str] = set()
+        self._told_elsewhere = False
 
     async def run(self) -> None:
         """Look at once and then now and again, until cancelled."""
@@ -78,7 +80,10 @@ class Watch:
     def _pause(self) -> float:
         """Somewhat shorter or longer than asked, so that several supervisors do not keep in step."""
         chance = self._new_id().int % 1024 / 1024
-        return self._every * (0.75 + chance / 2)
+        pause = self._every * (0.75 + chance / 2)
+        if self._journal.again_at is None:
+            return pause
+        return min(pause, max((self._journal.again_at - self._clock()).total_seconds(), 0.0))
 
     async def look(self) -> None:
         """One look, unless another process is looking, or has just looked."""
@@ -87,28 +92,44 @@ class Watch:
             if not held:
                 return
             lookout = await self._store.lookout()
-            if lookout.mark is not None and not await self._transport.marked(mark_name(lookout, lookout.mark)):
-                await self._recover(began)
+            if not await known(self._transport, lookout):
+                if await self._is_elsewhere(lookout) or not await self._recover(lookout, began):
+                    return
             elif lookout.age < self._every / 2:
+                self._journal.agreed = lookout
                 return
             else:  # without a mark too: what services have told the broker so far is believed
                 await self._sweep(lookout, began)
                 if not lookout.moved and lookout.mark is not None:
+                    self._journal.agreed = lookout
                     return
             await self._agree(lookout)
 
     async def _agree(self, lookout: Lookout) -> None:
-        """A new mark, known to the broker before the database believes it; none where we may not leave one."""
-        mark = self._new_id()
+        """A new mark; none where we may not leave one."""
         try:
-            await self._transport.mark(mark_name(lookout, mark))
+            mark: UUID | None = await agree(self._store, self._transport, lookout, self._new_id)
         except Denied as refusal:
             self._deny(refusal)
-            await self._store.looked(None)
-        else:
+            mark = None
             await self._store.looked(mark)
-        if lookout.mark is not None:
-            await self._transport.unmark(mark_name(lookout, lookout.mark))
+            await forget(self._transport, lookout)
+        self._journal.agreed = replace(lookout, mark=mark)
+
+    async def _is_elsewhere(self, lookout: Lookout) -> bool:
+        """Whether supervisors on another broker agree their marks with this database: both would recover for ever.
+
+        Ours has the last mark that we agreed. The database has one of later, which ours never had.
+        """
+        ours = self._journal.agreed
+        if ours is None or ours.mark in (None, lookout.mark) or lookout.looked_at <= ours.looked_at:
+            return False
+        if not await known(self._transport, ours):
+            return False
+        if not self._told_elsewhere:
+            log.error("supervisors on another broker or virtual host use this database too", mend=APART)
+        self._told_elsewhere = True
+        return True
 
     def _deny(self, refusal: Denied) -> None:
         """Say once what is not done, and what mends it."""
@@ -116,10 +137,43 @@ class Watch:
             self._refused.add(str(refusal))
             log.error("the watch is refused a right", error=str(refusal), mend=refusal.mend)
 
-    async def _recover(self, began: datetime) -> None:
+    async def _recover(self, lookout: Lookout, now: datetime) -> bool:
+        """Publish all that is owed, or the rest of it; False where it is too early to try again."""
+        if self._journal.again_at is not None and now < self._journal.again_at:
+            return False
+        attempt = self._journal.attempt = await self._attempt(lookout)
         log.warning("the broker does not know this database's mark: publishing again all that is owed")
-        report = await recover(self._store, self._transport, began, before=began, new_id=self._new_id)
+        before = attempt.passed
+        try:
+            report = await self._publish(attempt, now)
+        except (Conflict, Unavailable):
+            self._journal.failed(self._clock(), ahead=attempt.passed != before)
+            raise
+        self._journal.done()
         self._tell("broker", report)
+        if attempt.mark is not None:
+            await self._transport.unmark(attempt.mark)
+        return True
+
+    async def _publish(self, attempt: Attempt, now: datetime) -> Report:
+        def told(report: Report) -> None:
+            attempt.passed = report.passed
+
+        until, after = attempt.of.moment, attempt.passed
+        return await recover(self._store, self._transport, now, self._new_id, until=until, after=after, told=told)
+
+    async def _attempt(self, lookout: Lookout) -> Attempt:
+        """The one that was cut off, if this broker has what it published; or a new one."""
+        last = self._journal.attempt
+        if last is not None and last.is_of(lookout) and last.mark and await self._transport.marked(last.mark):
+            return last
+        mark: str | None = MARK + self._new_id().hex
+        try:
+            await self._transport.mark(str(mark))
+        except Denied as refusal:
+            self._deny(refusal)
+            mark = None
+        return Attempt(lookout, mark)
 
     async def _sweep(self, lookout: Lookout, now: datetime) -> None:
         if lookout.moved or self._woken:

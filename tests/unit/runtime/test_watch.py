@@ -1,6 +1,7 @@
 """The watch over log and broker: each kind of loss is noticed, once, and what rests is let be."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -8,8 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from anabranch.domain.suspects import GRACE, LEAVING
+from anabranch.runtime.journal import Journal
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
-from anabranch.runtime.ports import Denied, Depth, Outgoing
+from anabranch.runtime.ports import Denied, Depth, Outgoing, Unavailable
 from anabranch.runtime.watch import Watch
 from anabranch_contracts.addresses import ROUTER_QUEUE, SUPERVISOR_QUEUE, step_queue
 from tests.unit.runtime.house import House
@@ -107,10 +109,10 @@ async def test_a_log_that_was_put_back_is_noticed(watched: Watched) -> None:
     """Its mark is older than the broker's."""
     await watched.ask()
     assert await watched.steps() == ["b0#1"]
-    old = watched.house.store.known
+    old, looks = watched.house.store.known, watched.house.store.looks
     await watched.look()
     assert watched.house.store.known != old
-    watched.house.store.known = old
+    watched.house.store.known, watched.house.store.looks = old, looks
     await watched.look()
     assert await watched.steps() == ["b0#1"]
 
@@ -124,12 +126,103 @@ async def test_a_mark_changes_only_with_the_log(watched: Watched) -> None:
     assert watched.house.store.known == known and len(watched.house.broker.marks) == 1
 
 
-async def test_what_was_asked_since_the_look_began_is_not_offered_twice(watched: Watched) -> None:
-    watched.now -= timedelta(seconds=LATER)
+async def test_what_was_asked_since_the_look_began_is_not_offered_twice(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the clock of who asked says."""
     await watched.ask()
     watched.house.broker.marks.clear()
-    await watched.look(0)
-    assert await watched.steps() == ["b0#1"], "the router's alone"
+    marked = watched.house.transport.marked
+
+    async def meanwhile(mark: str) -> bool:
+        monkeypatch.undo()
+        await watched.ask()
+        return await marked(mark)
+
+    monkeypatch.setattr(watched.house.transport, "marked", meanwhile)
+    await watched.look(-LATER)
+    assert len(await watched.steps()) == 3, "the router's two, and the first again"
+
+
+async def test_supervisors_on_two_brokers_do_not_recover_for_ever(watched: Watched) -> None:
+    await watched.ask()
+    other = Watched(watched.house)
+    elsewhere = MemoryBroker()
+    transport = MemoryTransport(elsewhere)
+    await transport.connect()
+    other.watch = Watch(watched.house.store, transport, lambda: other.now)
+    await other.look()
+    assert len(elsewhere.queues[step_queue("A")].ready) == 1, "it looks like a broker that was wiped"
+    assert await watched.steps() == ["b0#1"]
+    with capture_logs() as said:
+        for _ in range(3):
+            await watched.ask()
+            await watched.look()
+            await other.look()
+    assert len(await watched.steps()) == 3 and len(elsewhere.queues[step_queue("A")].ready) == 1
+    (line,) = [line for line in said if line["log_level"] == "error"]
+    assert "another broker or virtual host" in line["event"] and "one database, one virtual host" in line["mend"]
+
+
+class Failing(MemoryTransport):
+    """A broker that takes so many messages and then no more."""
+
+    room = 0
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        self.room -= len(messages)
+        if self.room < 0:
+            raise Unavailable("it takes no more")
+        await super().publish(messages)
+
+
+async def test_a_recovery_that_is_cut_off_goes_on_where_it_was_and_ever_later(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, broker = watched.house.store, watched.house.broker
+    runs = sorted([await watched.ask() for _ in range(5)])
+    live_runs = store.live_runs
+    monkeypatch.setattr(store, "live_runs", lambda after=None: live_runs(after, 1))
+    await watched.steps()
+    broker.marks.clear()
+    journal = Journal()
+
+    async def tried(seconds: float, room: int) -> tuple[int, float]:
+        """How many are offered with so much room by a look after so long, and for how long it rests if it fails."""
+        transport = Failing(broker)
+        transport.room = room
+        watched.watch = Watch(store, transport, lambda: watched.now, journal=journal)
+        with suppress(Unavailable):
+            await watched.look(seconds)
+        return len(await watched.steps()), watched.watch._pause()
+
+    assert await tried(31, 2) == (2, 1)
+    assert await tried(0.9, 5) == (0, pytest.approx(0.1)), "too early"
+    assert await tried(0.1, 1) == (1, 1), "it gets ahead"
+    assert await tried(1, 0) == (0, 2)
+    assert await tried(2, 0) == (0, 4)
+    assert (await tried(4, 9))[0] == 2, "the rest"
+    assert journal.again_at is None and len(broker.marks) == 1 and len(runs) == 5
+
+
+async def test_a_recovery_begins_anew_on_a_broker_that_was_wiped_again(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, live_runs = watched.house.store, watched.house.store.live_runs
+    for _ in range(3):
+        await watched.ask()
+    monkeypatch.setattr(store, "live_runs", lambda after=None: live_runs(after, 1))
+    journal, transport = Journal(), Failing(watched.house.broker)
+    watched.house.broker.marks.clear()
+    transport.room = 2
+    watched.watch = Watch(store, transport, lambda: watched.now, journal=journal)
+    with pytest.raises(Unavailable):
+        await watched.look()
+    transport.room = 9
+    watched.house.broker.marks.clear()
+    await watched.steps()
+    await watched.look()
+    assert len(await watched.steps()) == 3
 
 
 async def test_a_second_watch_stands_back(watched: Watched) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from anabranch.runtime.ports import Asked, Conflict, Lookout, Recorded, Row, Snapshot, Stream
+from anabranch_contracts.events import StepRequested
 
 KEYS: dict[str, tuple[str, ...]] = {
     "run_rows": ("run_id",),
@@ -77,7 +78,9 @@ class MemoryStore:
 
     async def lookout(self) -> Lookout:
         looked_at = EPOCH + timedelta(seconds=self.looks)
-        return Lookout("memory", self.known, looked_at, float("inf"), len(self.log) > self.looked_to)
+        return Lookout(
+            "memory", self.known, looked_at, float("inf"), len(self.log) > self.looked_to, str(len(self.log))
+        )
 
     async def standing_runs(self) -> list[UUID]:
         rows = self.tables["run_rows"]
@@ -87,6 +90,10 @@ class MemoryStore:
     async def looked(self, mark: UUID | None) -> None:
         self.looked_to, self.horizon, self.known = self.horizon, len(self.log), mark
         self.looks += 1
+
+    async def asked_since(self, moment: str, run_ids: Sequence[UUID]) -> set[tuple[UUID, str, int]]:
+        since = [r for r in self.log[int(moment) :] if r.run_id in run_ids]
+        return {(r.run_id, r.event.step_id, r.event.attempt) for r in since if isinstance(r.event, StepRequested)}
 
     async def asked_agents(self, before: datetime) -> list[str]:
         return sorted({row["agent"] for row in self._asked() if row["requested_at"] < before})

@@ -90,6 +90,10 @@ class PostgresStore:
         async with translated():
             await watch.looked(self.engine, mark)
 
+    async def asked_since(self, moment: str, run_ids: Sequence[UUID]) -> set[tuple[UUID, str, int]]:
+        async with translated():
+            return await watch.asked_since(self.engine, moment, run_ids)
+
     async def asked_agents(self, before: datetime) -> list[str]:
         async with translated():
             return await watch.asked_agents(self.engine, before)

@@ -2,10 +2,11 @@
 
 The watch follows the log at a distance of one look. A look takes the oldest transaction in progress as its horizon;
 the next one considers what was committed below that and has been the last word on its run ever since: each run once
-for each time it comes to rest, whatever the number of those that rest already.
+for each time it comes to rest, whatever the number of those that rest already. A log that was restored from a dump has
+transaction ids of another server, which may lie ahead of this one's: there the watch starts anew.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -27,7 +28,10 @@ IDENTITY = (
 LESS = f"SELECT concat_ws('/', {TABLES})"
 LOOKOUT = (
     "SELECT w.mark, w.looked_at, extract(epoch FROM clock_timestamp() - w.looked_at)::double precision AS age, "
-    "EXISTS (SELECT 1 FROM anabranch.events e WHERE e.xid >= w.looked_to) AS moved FROM anabranch.watch w"
+    "w.looked_to > s.next OR EXISTS (SELECT 1 FROM anabranch.events e WHERE e.xid >= w.looked_to AND e.xid < s.next) "
+    "AS moved, CASE WHEN NOT EXISTS (SELECT 1 FROM anabranch.events e WHERE e.xid >= s.next) THEN s.now::text END "
+    "AS moment FROM anabranch.watch w, (SELECT pg_current_snapshot() AS now, "
+    "pg_snapshot_xmax(pg_current_snapshot()) AS next) AS s"
 )
 STANDING = (
     "SELECT DISTINCT e.run_id FROM anabranch.watch w "
@@ -36,8 +40,13 @@ STANDING = (
     "WHERE r.status IN ('pending', 'running') ORDER BY e.run_id"
 )
 LOOKED = (
-    "UPDATE anabranch.watch SET mark = $1, looked_to = horizon, "
+    "UPDATE anabranch.watch SET mark = $1, looked_to = least(horizon, pg_snapshot_xmin(pg_current_snapshot())), "
     "horizon = pg_snapshot_xmin(pg_current_snapshot()), looked_at = clock_timestamp()"
+)
+ASKED_SINCE = (
+    "SELECT e.run_id, e.data->>'step_id' AS step_id, (e.data->>'attempt')::integer AS attempt FROM anabranch.events e "
+    "WHERE e.xid >= pg_snapshot_xmin($1::text::pg_snapshot) "
+    "AND NOT pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot) AND e.type = 'StepRequested' AND e.run_id = ANY($2)"
 )
 ASKED_AGENTS = """
 WITH RECURSIVE a AS (
@@ -78,7 +87,7 @@ async def lookout(engine: AsyncEngine) -> Lookout:
     """Where the watch stands."""
     async with engine.connect() as connection:
         row = (await connection.exec_driver_sql(LOOKOUT)).one()
-        return Lookout(await _identity(connection), row.mark, row.looked_at, row.age, row.moved)
+        return Lookout(await _identity(connection), row.mark, row.looked_at, row.age, row.moved, row.moment)
 
 
 async def _identity(connection: AsyncConnection) -> str:
@@ -99,6 +108,12 @@ async def looked(engine: AsyncEngine, mark: UUID | None) -> None:
 async def standing(engine: AsyncEngine) -> list[UUID]:
     """Runs that work, and have stood still since the last look."""
     return [row.run_id for row in await _rows(engine, STANDING)]
+
+
+async def asked_since(engine: AsyncEngine, moment: str, run_ids: Sequence[UUID]) -> set[tuple[UUID, str, int]]:
+    """Steps that were asked for by what was committed since; no clock of a service has a say in it."""
+    rows = await _rows(engine, ASKED_SINCE, moment, list(run_ids))
+    return {(row.run_id, row.step_id, row.attempt) for row in rows}
 
 
 async def asked_agents(engine: AsyncEngine, before: datetime) -> list[str]:
