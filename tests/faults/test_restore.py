@@ -1,25 +1,21 @@
 """The database is put back to an earlier point, under a broker that still has the future that was lost."""
 
 import asyncio
-import shutil
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import asyncpg
 import orjson
 import pytest
 
-from anabranch.runtime.postgres.migrate import upgrade
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch_contracts.addresses import PARKED_QUEUE
 from tests.acceptance.client import client
 from tests.audit import audit
+from tests.faults.backups import Backup, Disk, Dump, Standby
 from tests.processes import House, house
-from tests.servers import Database
-from tests.services import data_folder, free_port
+from tests.services import data_folder
 
 TEAM = Path(__file__).parent / "team.py"
 TOPOLOGY = {
@@ -32,51 +28,26 @@ LIVE = "SELECT count(*) FROM anabranch.runs WHERE status NOT IN ('completed', 'f
 pytestmark = pytest.mark.timeout(280)
 
 
-class Backup:
-    """A server of our own whose files can be copied, and put back."""
-
-    def __init__(self, server: Database, folder: Path) -> None:
-        self.server, self.url = server, server.url
-        self._data = Path(server._command[-1])
-        self._copy = folder / "copy"
-
-    async def take(self) -> None:
-        """As a snapshot of its disk: what was committed is in it."""
-        await asyncio.to_thread(self.server.kill)
-        await asyncio.to_thread(_copied, self._data, self._copy)
-        await asyncio.to_thread(self.server.start)
-
-    async def put_back(self) -> None:
-        """What came after the copy never was."""
-        await asyncio.to_thread(self.server.kill)
-        shutil.rmtree(self._data)
-        await asyncio.to_thread(_copied, self._copy, self._data)
-        await asyncio.to_thread(self.server.start)
-
-    async def fetch(self, statement: str) -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(self.url)
-        try:
-            return list(await connection.fetch(statement))
-        finally:
-            await connection.close()
-
-
-def _copied(source: Path, target: Path) -> None:
-    """With owners and modes."""
-    subprocess.run(["cp", "-a", source, target], check=True)
+WAYS = {"disk": Disk, "dump": Dump, "standby": Standby}
 
 
 @pytest.fixture
-async def backup(tmp_path: Path) -> AsyncIterator[Backup]:
+async def backup(request: pytest.FixtureRequest) -> AsyncIterator[Backup]:
     with data_folder() as folder:
-        server = Database(folder, free_port())
-        await server.initialise()
-        await asyncio.to_thread(server.start)
+        made = WAYS[request.param](folder)
         try:
-            await upgrade(server.url)
-            yield Backup(server, folder)
+            await made.open()
+            yield made
         finally:
-            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(made.close)
+
+
+def restarted(all_of_it: House, backup: Backup) -> None:
+    """Every service, on the database where it is now."""
+    for process in all_of_it.all:
+        if "ANABRANCH_DATABASE_URL" in process.environment:
+            process.environment["ANABRANCH_DATABASE_URL"] = backup.url
+        process.start()
 
 
 async def into_a_future(backup: Backup, amqp_url: str, all_of_it: House) -> None:
@@ -119,6 +90,7 @@ async def known_runs(backup: Backup) -> set[UUID]:
     return {row["run_id"] for row in await backup.fetch("SELECT run_id FROM anabranch.runs")}
 
 
+@pytest.mark.parametrize("backup", WAYS, indirect=True)
 async def test_services_notice_by_themselves_that_the_log_was_put_back(
     backup: Backup, amqp_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,13 +100,13 @@ async def test_services_notice_by_themselves_that_the_log_was_put_back(
         await backup.put_back()
         known = await known_runs(backup)
         assert (await backup.fetch(LIVE))[0]["count"]
-        for process in all_of_it.all:
-            process.start()
+        restarted(all_of_it, backup)
         await consistent(backup, amqp_url, known)
         said = all_of_it.supervisors[0].log.read_text()
         assert said.count("does not know this database's mark") == 1
 
 
+@pytest.mark.parametrize("backup", ["disk", "dump"], indirect=True)
 async def test_what_is_left_of_the_lost_future_is_set_aside_when_asked(
     backup: Backup, amqp_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,8 +119,7 @@ async def test_what_is_left_of_the_lost_future_is_set_aside_when_asked(
         monkeypatch.setenv("ANABRANCH_AMQP_URL", amqp_url)
         said = orjson.loads(await recover("--after-restore", "--json"))
         assert said["published"] and not said["left_out"]
-        for process in all_of_it.all:
-            process.start()
+        restarted(all_of_it, backup)
         await consistent(backup, amqp_url, known)
         assert "does not know this database's mark" not in all_of_it.supervisors[0].log.read_text()
 

@@ -16,7 +16,7 @@ from anabranch.runtime.postgres.store import PostgresStore
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch.runtime.watch import Watch
 from anabranch_contracts.addresses import ROUTER_QUEUE, SUPERVISOR_QUEUE
-from tests.services import wipe
+from tests.services import fresh_vhost, wipe
 
 PAIR = {"nodes": ["A", "B"], "edges": ["A -> B"]}
 
@@ -59,3 +59,26 @@ async def test_whoever_starts_after_a_recovery_does_not_offer_all_of_it_again(
     assert depth is not None and depth.ready == 1
     await transport.close()
     await store.close()
+
+
+async def test_supervisors_on_two_virtual_hosts_stand_back_and_say_so(
+    database_url: str, amqp_url: str, rabbitmq_server: str
+) -> None:
+    store = PostgresStore(database_url)
+    with fresh_vhost(rabbitmq_server) as other_url:
+        here, there = await opened(amqp_url), await opened(other_url)
+        ours, theirs = Watch(store, here, utcnow), Watch(store, there, utcnow)
+        await ours.look()
+        await a_run(store, here)
+        with capture_logs() as said:
+            for _ in range(3):
+                await theirs.look()
+                await ours.look()
+        await here.close()
+        await there.close()
+    await store.close()
+    assert [line["event"].partition(":")[0] for line in said] == [
+        "the broker does not know this database's mark",
+        "offered again",
+        "supervisors on another broker or virtual host use this database too",
+    ]
