@@ -35,8 +35,10 @@ async def test_an_index_is_made_beside_writers_and_the_old_one_goes_when_all_ser
         while not upgrading.done() and not await second.fetchval(WAITS, name):  # noqa: ASYNC110 - SQL has no signal
             await asyncio.sleep(0.05)
     await second.execute("SET lock_timeout = '2s'")
-    await second.execute(STEP, uuid4())
-    await transaction.commit()
+    try:
+        await second.execute(STEP, uuid4())
+    finally:
+        await transaction.commit()
     assert await upgrading == ["post_0007"]
     both = ["steps_requested", "steps_requested_since"]
     assert [row["relname"] for row in await second.fetch(INDEXES)] == both
