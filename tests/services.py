@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ import asyncpg
 from anabranch.runtime.postgres.embedded import EmbeddedPostgres
 from tests.servers import RABBIT, NoService, broker
 
+FIRST_PORT, PORTS = 20_000, 12_000
 _CONTROLS: dict[str, Callable[..., object]] = {}  # how to make virtual hosts, by the broker's URL
 
 
@@ -117,10 +119,12 @@ def _container() -> Iterator[str]:
 
 
 def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody uses now, nor gets while its server is dead: below those that are given to clients."""
+    while True:
+        port = FIRST_PORT + secrets.randbelow(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _own_rabbitmq() -> Iterator[str]:
