@@ -55,6 +55,7 @@ class Chaos:
         self._random = Random(plan.seed)
         self._asked: dict[UUID, Kind] = {}
         self.kills: list[Kill] = []
+        self.ended: list[str] = []
         self._enough = asyncio.Event()
 
     async def run(self) -> dict[UUID, Kind]:
@@ -67,6 +68,7 @@ class Chaos:
             self._enough.set()
             await killing
             await self._wait()
+            self._look_for_the_dead()
             for task in others:
                 task.cancel()
         return self._asked
@@ -85,6 +87,7 @@ class Chaos:
 
     async def _kill(self) -> None:
         while not self._enough.is_set():
+            self._look_for_the_dead()
             next_at = time.monotonic() + self._random.uniform(*self._plan.between)
             victim, dead = self._random.choice(self._plan.victims), self._random.uniform(*DEAD)
             number = self._random.randrange(COUNTS.get(victim, 1))
@@ -93,6 +96,13 @@ class Chaos:
             with (self._plan.out / "kills.jsonl").open("a") as record:
                 record.write(json.dumps(asdict(kill)) + "\n")
             await asyncio.sleep(max(0.0, next_at - time.monotonic()))
+
+    def _look_for_the_dead(self) -> None:
+        """Nobody is dead between two kills who did not end by himself."""
+        for one in self._place.everybody:
+            if one.process is not None and one.process.poll() is not None:
+                self.ended.append(f"{one.module}: {one.process.returncode}")
+                one.start()
 
     def _kill_one(self, victim: str, number: int, dead: float) -> Kill:
         start: Callable[[], object]
@@ -142,7 +152,7 @@ class Chaos:
 async def _night(plan: Plan, place: Town) -> dict[str, object]:
     night = Chaos(plan, place)
     asked = await night.run()
-    return await measured(place.database.url, asked, night.kills, plan.out / "diary.jsonl")
+    return await measured(place.database.url, asked, night.kills, plan.out / "diary.jsonl") | {"ended": night.ended}
 
 
 def main() -> int:

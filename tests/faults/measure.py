@@ -3,9 +3,10 @@
 import json
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
+from math import inf
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,11 +18,15 @@ from tests.faults.asking import rows
 from tests.faults.workload import Kind
 
 JSON = Any
+Step = tuple[str, str, int]
 SERVERS = ("broker", "database")
 MOST_RECOVERY, MOST_REOFFER = 5.0, 2.0
 MOMENTS = "SELECT extract(epoch FROM recorded_at)::float8 AS at FROM anabranch.events ORDER BY recorded_at"
 OUTCOMES = "SELECT run_id, status, result::text AS result, total_steps, total_duration FROM anabranch.runs"
-ACCEPTED = "SELECT count(*) AS n FROM anabranch.events WHERE type IN ('StepCompleted', 'StepFailed')"
+ACCEPTED = """
+    SELECT run_id, data ->> 'step_id' AS step, (data ->> 'attempt')::int AS attempt,
+        extract(epoch FROM recorded_at)::float8 AS at
+    FROM anabranch.events WHERE type IN ('StepCompleted', 'StepFailed')"""
 DISCARDED = "SELECT count(*) AS n FROM anabranch.events WHERE type = 'StepResultDiscarded'"
 
 
@@ -42,7 +47,7 @@ class Invocation:
 
     at: float
     pid: int
-    step: tuple[str, str, int]
+    step: Step
 
 
 def diary(path: Path) -> list[Invocation]:
@@ -83,29 +88,43 @@ def recoveries(kills: Sequence[Kill], moments: Sequence[float]) -> dict[str, lis
     return found
 
 
-def reoffers(kills: Sequence[Kill], invocations: Sequence[Invocation]) -> list[float]:
-    """From the death of a worker until the step it had in hand began elsewhere."""
-    of_step: dict[tuple[str, str, int], list[Invocation]] = defaultdict(list)
+def handed_on(
+    kills: Sequence[Kill], invocations: Sequence[Invocation], accepted: Mapping[Step, float]
+) -> dict[Invocation, float]:
+    """Of the attempts that killed workers had in hand, the next invocation, and when the worker died.
+
+    In hand: begun, and no result accepted yet.
+    """
+    of_step: dict[Step, list[Invocation]] = defaultdict(list)
     for one in invocations:
         of_step[one.step].append(one)
     dead = {kill.pid: kill.at for kill in kills if kill.victim == "worker"}
-    found = []
-    for several in of_step.values():
+    found = {}
+    for step, several in of_step.items():
         for first, second in pairwise(several):
-            if first.pid in dead and first.at <= dead[first.pid] <= second.at:
-                found.append(second.at - dead[first.pid])
+            death = dead.get(first.pid, inf)
+            if first.at <= death <= second.at and death < accepted.get(step, inf):
+                found[second] = death
     return found
 
 
-def repeats(kills: Sequence[Kill], invocations: Sequence[Invocation]) -> Counter[str]:
-    """Invocations of an attempt that had been invoked before, by the victim that was killed last before."""
-    seen: set[tuple[str, str, int]] = set()
+def repeats(
+    kills: Sequence[Kill], invocations: Sequence[Invocation], from_the_dead: Collection[Invocation]
+) -> Counter[str]:
+    """Invocations of an attempt that had been invoked before: a killed worker's, or by who else was killed last.
+
+    A worker's death repeats nothing of what others had begun.
+    """
+    seen: set[Step] = set()
     found: Counter[str] = Counter()
-    starts = [kill.at for kill in kills]
+    others = [kill for kill in kills if kill.victim != "worker"]
+    starts = [kill.at for kill in others]
     for one in invocations:
-        if one.step in seen:
+        if one in from_the_dead:
+            found["worker"] += 1
+        elif one.step in seen:
             before = bisect_left(starts, one.at)
-            found[kills[before - 1].victim if before else "nobody"] += 1
+            found[others[before - 1].victim if before else "nobody"] += 1
         seen.add(one.step)
     return found
 
@@ -114,6 +133,9 @@ async def measured(url: str, asked: Mapping[UUID, Kind], kills: Sequence[Kill], 
     """All figures of the night."""
     moments = [row["at"] for row in await rows(url, MOMENTS)]
     invocations = diary(path)
+    results = await rows(url, ACCEPTED)
+    accepted = {(str(row["run_id"]), row["step"], row["attempt"]): row["at"] for row in results}
+    from_the_dead = handed_on(kills, invocations, accepted)
     per_victim = recoveries(kills, moments)
     killed = Counter(kill.victim for kill in kills)
     return {
@@ -124,11 +146,11 @@ async def measured(url: str, asked: Mapping[UUID, Kind], kills: Sequence[Kill], 
             "all": quantiles([s for several in per_victim.values() for s in several]),
             **{victim: quantiles(several) for victim, several in sorted(per_victim.items())},
         },
-        "reoffer": quantiles(reoffers(kills, invocations)),
+        "reoffer": quantiles([one.at - death for one, death in from_the_dead.items()]),
         "invocations": len(invocations),
-        "accepted_results": (await rows(url, ACCEPTED))[0]["n"],
+        "accepted_results": len(results),
         "discarded_results": (await rows(url, DISCARDED))[0]["n"],
-        "repeated_invocations": dict(repeats(kills, invocations)),
+        "repeated_invocations": dict(repeats(kills, invocations, from_the_dead)),
         "longest_silence": round(max((b - a for a, b in pairwise(moments)), default=0.0), 3),
     }
 
@@ -159,6 +181,7 @@ def judged(summary: Mapping[str, JSON]) -> list[str]:
         "nothing lost, nothing stuck": summary["lost"] == summary["stuck"] == 0,
         "every outcome is the expected one": not summary["unexpected"],
         "the audit finds nothing": not summary["faults"],
+        "no service ends by itself": not summary["ended"],
         f"recovery p99 <= {MOST_RECOVERY:g} s": summary["recovery"]["all"].get("p99", 0) <= MOST_RECOVERY,
         f"a killed worker's step is offered again in <= {MOST_REOFFER:g} s": summary["reoffer"].get("max", 0)
         <= MOST_REOFFER,
