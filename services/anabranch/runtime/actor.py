@@ -29,15 +29,20 @@ class Actor:
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until `stop`; raises what the ports raise when they cannot go on."""
+        """Serve until `stop`; raises what the ports raise when they cannot go on.
+
+        It is not `ready` with a batch in hand: only that it was handled tells a store that takes nothing.
+        """
         self._inbox = await self._transport.consume(self._queues, self._prefetch)
         self.ready.set()
         while not self._stopping and (deliveries := await self._inbox.take(BATCH)):
+            self.ready.clear()
             self._sizes.observe(len(deliveries))
             if left := await self.handler.process(deliveries, self._inbox):
                 task = asyncio.create_task(self._leave(left, self._inbox))
                 self._leaving.add(task)
                 task.add_done_callback(self._leaving.discard)
+            self.ready.set()
         for task in self._leaving:  # what is not acked is offered again
             task.cancel()
 

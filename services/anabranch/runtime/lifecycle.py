@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 class Runnable(Protocol):
-    """Something that serves until it is stopped; `ready` is set once it does."""
+    """Something that serves until it is stopped; `ready` is set once it does, and not while it may turn out to fail."""
 
     ready: asyncio.Event
 
@@ -157,6 +157,7 @@ class Lifecycle:
         """Say that it is ready once it is, and for as long as it is; raises `Unavailable` when the pulse is gone."""
         await service.ready.wait()
         await asyncio.sleep(self._trial)
+        await service.ready.wait()
         self._pulse, self._was_ready, self._pause = pulse, True, SHORTEST_PAUSE
         log.info("ready", service=self._name)
         await pulse.watch()

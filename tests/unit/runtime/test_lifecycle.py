@@ -3,14 +3,19 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
+from anabranch.router.app import actor as router
+from anabranch.runtime import deciding
 from anabranch.runtime.lifecycle import Lifecycle, Opened, Runnable
-from anabranch.runtime.ports import Unavailable
+from anabranch.runtime.memory.store import MemoryStore, MemoryUnit
+from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
+from anabranch.runtime.ports import Outgoing, Unavailable
 from anabranch.runtime.pulse import Pulse
 from anabranch.runtime.settings import Settings
 from anabranch_contracts.errors import AnabranchError
@@ -173,5 +178,62 @@ async def test_who_opens_well_and_fails_at_work_is_never_ready_and_comes_back_le
         service.lose(Unavailable("disk full"))
     await failing[3].ready.wait()
     assert not life._ready() and life._pause == 8 * 0.001
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await serving == 0
+
+
+class Full(MemoryStore):
+    """A store that takes long to find that it has no room."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.answer = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def unit(self, runs: Sequence[UUID]) -> AsyncIterator[MemoryUnit]:
+        self.asked.set()
+        await self.answer.wait()
+        raise Unavailable("no room")
+        yield
+
+
+async def test_who_takes_long_to_fail_at_work_is_not_ready_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anabranch.runtime.lifecycle.TRIAL_SECONDS", 0.01)
+    broker, stores = MemoryBroker(), [Full(), Full()]
+    left, said = list(stores), []
+
+    def opened() -> Opened:
+        return deciding.opened(left.pop(0), MemoryTransport(broker), router)
+
+    asking = MemoryTransport(broker)
+    await asking.connect()
+    await asking.publish([Outgoing("run.requested", b'{"task": "t"}', uuid4(), "")])
+    life = Lifecycle("test", opened, Settings())
+    serving = asyncio.create_task(life.serve())
+    await stores[0].asked.wait()
+    stores[0].answer.set()
+    await stores[1].asked.wait()
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        said.append(life._ready())
+    assert not any(said)
+    serving.cancel()
+
+
+async def test_who_has_work_in_hand_after_a_loss_is_ready_once_that_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anabranch.runtime.lifecycle.TRIAL_SECONDS", 0.01)
+    lost, last = Service(), Service()
+    life = a_life(Opening(lost, last))
+    serving = asyncio.create_task(life.serve())
+    await lost.ready.wait()
+    lost.lose(Unavailable("gone"))
+    await last.ready.wait()
+    last.ready.clear()
+    await asyncio.sleep(0.1)
+    assert not life._ready()
+    last.ready.set()
+    async with asyncio.timeout(5):
+        while not life._ready():  # noqa: ASYNC110 - as whoever asks /readyz
+            await asyncio.sleep(0.01)
     os.kill(os.getpid(), signal.SIGTERM)
     assert await serving == 0
