@@ -65,10 +65,9 @@ def _announce(state: RunState, event: Event) -> Owed | None:
     match event:
         case e.StepRequested():
             branch = state.branches.get(event.branch_id)
-            step = branch.step if branch is not None else None
-            if branch is None or step is None or not _asked(step, event):
+            if branch is None or branch.step is None or not _asked(branch.step, event):
                 return None
-            return step_requested(state, branch, step)
+            return step_requested(state, branch, branch.step)
         case e.BranchSpawned(branch_id=branch_id, agent=agent, parent_branch_id=parent):
             return _news(state, "branch.spawned", "BranchSpawned", branch_id, agent=agent, parent_branch_id=parent)
         case e.BranchParked(branch_id=branch_id, node=node) | e.ContributionParked(token_id=branch_id, node=node):

@@ -102,6 +102,11 @@ WRONG: list[tuple[JSON, ...]] = [
     ),
     ({"nodes": ["A"], "metadata": "red"}, "metadata must be an object with texts as keys"),
     ({"nodes": "AB"}, "nodes must be a list"),
+    (
+        {"nodes": ["A"], "edges": "A", "rules": [7]},
+        "edges must be a list",
+        "rules: '7' is no rule; write max_steps(100) or an object with a type",
+    ),
     ({"nodes": ["User"], "edges": ["Start -> User", "User -> User"]}, "has no agent; name at least one"),
     ({"nodes": ["A"], "edges": ["A -> B", "A -> B"]}, UNKNOWN, UNKNOWN),
     ({"nodes": ["A"], "edges": [L]}, f"edge {L[:80]!r} is not understood; {ARROWS}"),

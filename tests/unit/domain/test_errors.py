@@ -54,6 +54,8 @@ def test_what_an_agent_was_steered_by_still_holds_when_the_attempt_is_retried() 
         ({"type": "Quota", "message": "out"}, "Quota", "out"),
         ({"code": 7}, "TerminalError", '{"code":7}'),
         ({"message": ["a"]}, "TerminalError", '["a"]'),
+        ("x" * 2001, "TerminalError", "x" * 2000),
+        ({"message": "a", "type": "T" * 201}, "T" * 200, "a"),
     ],
 )
 def test_an_error_is_said_as_the_agent_said_it(error: JSON, kind: str, message: str) -> None:

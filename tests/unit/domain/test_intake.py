@@ -108,3 +108,18 @@ def test_one_that_can_is_taken(topology: JSON) -> None:
 
 def test_what_a_party_sets_aside_has_a_key_that_says_whose_it_was() -> None:
     assert parked_key("worker") == "parked.worker" and agent_of(parked_key("worker")) is None
+
+
+def test_an_outcome_is_awaited_by_queue_and_correlation() -> None:
+    run = Run({"nodes": ["A"]})
+    body = {"task": "task", "topology": {"nodes": ["A"]}, "config": {}, "context": {}}
+    for correlation in ("one", "two", "one", None, None):
+        run.tell(Router(), Request(RUN, body, "q", correlation))
+    assert run.state.replies == [("q", "one"), ("q", "two"), ("q", None)]
+
+
+def test_what_is_delivered_is_counted_while_the_run_goes_on() -> None:
+    run = Run({"nodes": ["A", "B", "C"], "edges": ["A -> End", "B -> End", "C -> End"]})
+    for i, agent in enumerate("AB", 1):
+        run.reply(agent, agent)
+        assert run.state.result_count == i
