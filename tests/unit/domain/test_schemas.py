@@ -52,6 +52,8 @@ UNUSABLE: list[tuple[JSON, str]] = [
     (repeated(100, {"allOf": [True] * 8000}), f"unrolls to more than {MAX_VALUES} values"),
     (repeated(100, {"enum": list(range(8000))}), f"unrolls to more than {MAX_VALUES} values"),
     (chain(600), f"unrolls to more than {MAX_DEEP} levels"),
+    ({"allOf": [*[{"type": "null"}] * 100, nested(200)]}, f"unrolls to more than {MAX_DEEP} levels"),
+    (repeated(100, {"enum": [{"a": list(range(8000))}]}), f"unrolls to more than {MAX_VALUES} values"),
     (nested(200), f"unrolls to more than {MAX_DEEP} levels"),
     ({"items": {"$id": "http://127.0.0.1/x", "$ref": "#/type"}}, "has '$id' inside"),
     ({"$schema": "http://json-schema.org/draft-04/schema#", "properties": {"n": {"id": "x"}}}, "has 'id' inside"),
@@ -177,3 +179,10 @@ def test_why_an_answer_does_not_fit_says_where() -> None:
     schema = {"properties": {"a": {"items": {"type": "integer"}}}}
     assert mismatch({"a": [1, "x"]}, schema) == 'does not fit its schema at a/1: "x" is not of type "integer"'
     assert mismatch("x", {"type": "integer"}) == 'does not fit its schema: "x" is not of type "integer"'
+
+
+def test_what_is_just_small_enough_is_used() -> None:
+    for schema in ({"properties": {str(i): {"type": "null"} for i in range(1999)}}, nested(MAX_DEEP - 2)):
+        prepare(schema)
+    with pytest.raises(Unusable, match=f"unrolls to more than {MAX_DEEP} levels"):
+        prepare(nested(MAX_DEEP - 1))
