@@ -12,7 +12,7 @@ from anabranch.domain.evolve import evolve
 from anabranch.domain.occupancy import enclosing
 from anabranch.domain.projections import draw_rows
 from anabranch.domain.recorded import Recorded, Row
-from anabranch.domain.state import Branch, Fork, RunState
+from anabranch.domain.state import Branch, Clock, Fork, RunState
 from anabranch.runtime.memory.store import MemoryStore
 from anabranch_contracts.events import RunForked
 
@@ -87,6 +87,7 @@ def _told(s: RunState) -> Counts:
         "inside": {f.id: dict(f.held) for f in s.forks.values()},
         "here": {f.id: f.here for f in s.forks.values()},
         "timed": {f.id: (f.busy, f.asking) for f in s.forks.values() if f.clock is not None},
+        "clocks": {at for at, clock in _clocks(s).items() if clock.since is not None},
         "timers": set(s.timers),
     }
 
@@ -111,6 +112,7 @@ def _counted(s: RunState) -> Counts:
         "inside": {f.id: _parked_inside(s, f) for f in forks},
         "here": {f.id: sum(t.fork_id == f.id for t in s.tokens.values()) for f in forks},
         "timed": {f.id: _inside(s, f) for f in forks if f.clock is not None},
+        "clocks": _going(s),
         "timers": _timers(s),
     }
 
@@ -147,6 +149,22 @@ def _inside(s: RunState, fork: Fork) -> tuple[int, int]:
     asked = [f for f in s.forks.values() if f.asked and (f.owner is None or f.id != fork.id) and _is_around(s, f, fork)]
     own = int(fork.asked is not None and fork.owner is None)
     return sum(map(_works, branches)), sum(b.waits_for is not None for b in branches) + len(asked) + own
+
+
+def _clocks(s: RunState) -> dict[str, Clock]:
+    clocks = {f.id: f.clock for f in s.forks.values() if f.clock is not None}
+    return clocks | ({"run": s.clock} if s.clock is not None else {})
+
+
+def _going(s: RunState) -> set[str]:
+    """The clocks that go: of what is at work, or waits for nobody."""
+    if s.paused or s.terminal:
+        return set()
+    branches = s.branches.values()
+    asked = any(b.waits_for is not None for b in branches) or any(f.asked is not None for f in s.forks.values())
+    run = {"run"} if s.clock is not None and (any(map(_works, branches)) or not asked) else set()
+    timed = [f for f in s.forks.values() if f.clock is not None and f.decided is None]
+    return run | {f.id for f in timed if (inside := _inside(s, f))[0] or not inside[1]}
 
 
 def _is_around(s: RunState, inner: Fork, fork: Fork) -> bool:

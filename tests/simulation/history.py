@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from anabranch.domain.clocks import after
 from anabranch.domain.recorded import Recorded
 from anabranch_contracts import events as e
 
@@ -20,7 +21,7 @@ class Broken(AssertionError):
 class History:
     """What was read so far of one run."""
 
-    def __init__(self, started: e.RunStarted) -> None:
+    def __init__(self, started: e.RunStarted, exact: bool = False) -> None:
         config = started.config
         rules = {r["type"]: r for r in started.topology["rules"]}
         self._most_branches = rules.get("MaxBranchesRule", {}).get("max_branches", 10**9)
@@ -38,6 +39,8 @@ class History:
         self._open: dict[str, tuple[str, int]] = {}
         self._failures: Counter[str] = Counter()
         self._lives: Counter[str] = Counter()
+        self._exact = exact
+        self._due: dict[str, str] = {}
         self._total = self._tokens = 0
         self._cost = 0.0
 
@@ -48,7 +51,33 @@ class History:
             if one.position <= position:
                 raise Broken(f"version {one.version} lies before {one.version - 1} in the log")
             position = one.position
+            self._timely(one)
             self._one(one.event, f"version {one.version}")
+
+    def _timely(self, one: Recorded) -> None:
+        """Nothing happens before it is due; whether it is due is told by the clock that the event is dated by."""
+        event, at = one.event, one.at.isoformat()
+        match event:
+            case e.StepRetryScheduled(branch_id=about, due_at=due):
+                self._due[about] = due
+            case e.UserInputRequested(request_id=about, expires_at=str(due)):
+                self._due[about] = due
+            case e.ForkOpened(fork_id=about, policy={"timeout": float(seconds)}) if self._exact:
+                self._due[about] = after(one.at, seconds).isoformat()
+            case (
+                e.StepRequested(branch_id=about)
+                | e.BranchHeld(branch_id=about)
+                | e.ForkWaived(fork_id=about, reason="timeout")
+            ):
+                self._not_before(about, at)
+            case e.UserInputProvided(request_id=about, by="timeout"):
+                self._not_before(about, at)
+            case _:
+                pass
+
+    def _not_before(self, about: str, at: str) -> None:
+        if at < self._due.pop(about, ""):
+            raise Broken(f"{about}: at {at}, before it was due")
 
     def _one(self, event: Any, at: str) -> None:
         match event:

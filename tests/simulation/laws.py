@@ -170,7 +170,7 @@ def lawful(world: World) -> None:
         one_outcome(events)
         nothing_starts_while_paused(events)
         if isinstance(events[0].event, e.RunStarted):
-            History(events[0].event).read(events)
+            History(events[0].event, exact=not world.spread).read(events)
     replays(world)
     nothing_live(world)
     nothing_is_lost(world)

@@ -111,7 +111,7 @@ class World:
         self._populate()
 
     def _populate(self) -> None:
-        spread = self.random.choice((0.0, 0.0, 1.0, 3.0)) if self.faulty else 0.0
+        spread = self.spread = self.random.choice((0.0, 0.0, 1.0, 3.0)) if self.faulty else 0.0
         each = self.random.choice((1, 1, 1, 2))
         for role in ("router", "supervisor", "worker") * each:
             self.processes.append(Process(self, role, self.random.uniform(-spread, spread)))
