@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from anabranch import Orchestra
-from anabranch.agent_worker import app
+from anabranch.agent_worker import app, jobs
 from anabranch.client import queries
 from anabranch.client.orchestra import connected
 from anabranch.runtime.settings import load
@@ -47,7 +47,7 @@ class Life:
 
 
 LIFE = Life()
-_invoke = app.invoke
+_invoke = jobs.invoke
 
 
 async def _paced(agent: Any, step: StepRequested, *more: Any) -> Any:
@@ -61,7 +61,7 @@ async def _paced(agent: Any, step: StepRequested, *more: Any) -> Any:
     return answer
 
 
-app.invoke = _paced
+jobs.invoke = _paced
 app.SUSPECT = sys.maxsize  # what is held is lost with every life, and would be run with nothing beside it
 
 
