@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.simulation.faults import MOST
 from tests.simulation.laws import Case, Violation, calmly, judged
+from tests.simulation.run import APART
 
 JSON = Any
 MOST_TRIES = 400
@@ -27,6 +28,7 @@ def _failure(case: Case) -> str | None:
 
 def shrink(case: Case) -> Case:
     """The smallest case that was found to fail in the same way."""
+    case = _alone(case)
     calm = calmly(case)
     case = replace(case, topology=calm.topology, config=calm.config)
     kind, tries = _failure(case), 0
@@ -43,6 +45,16 @@ def shrink(case: Case) -> Case:
                 case, smaller = candidate, True
                 break
     return case
+
+
+def _alone(case: Case) -> Case:
+    """The case with one run only, whichever of its runs fails by itself in the same way; else as it is."""
+    if not case.beside:
+        return case
+    kind, others = _failure(case), range(1, case.beside + 1)
+    alone = replace(case, beside=0)
+    drawn = [replace(alone, seed=case.seed + n * APART, topology=None, config=None) for n in others]
+    return next((one for one in [alone, *drawn] if _failure(one) == kind), case)
 
 
 def _smaller(case: Case) -> Iterator[Case]:
