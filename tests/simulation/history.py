@@ -41,6 +41,7 @@ class History:
         self._lives: Counter[str] = Counter()
         self._exact = exact
         self._due: dict[str, str] = {}
+        self._at = ""
         self._total = self._tokens = 0
         self._cost = 0.0
 
@@ -58,6 +59,8 @@ class History:
         """Nothing happens before it is due; whether it is due is told by the clock that the event is dated by."""
         event, at = one.event, one.at.isoformat()
         match event:
+            case e.RunForked():  # into a world that begins anew: what was due in the past is due
+                self._due = {about: due for about, due in self._due.items() if due > self._at}
             case e.StepRetryScheduled(branch_id=about, due_at=due):
                 self._due[about] = due
             case e.UserInputRequested(request_id=about, expires_at=str(due)):
@@ -74,6 +77,7 @@ class History:
                 self._not_before(about, at)
             case _:
                 pass
+        self._at = at
 
     def _not_before(self, about: str, at: str) -> None:
         if at < self._due.pop(about, ""):
