@@ -81,18 +81,22 @@ COLUMNS: dict[str, str] = {
 }
 
 
-def _upsert(table: str) -> str:
+def _upsert(table: str, place: int = 1) -> str:
     columns = COLUMNS[table].split()
     key, names = ", ".join(KEYS[table]), ", ".join(columns)
     changes = ", ".join(f"{c} = excluded.{c}" for c in columns if c not in KEYS[table])
     return (
         f"INSERT INTO anabranch.{table} ({names}) "
-        f"SELECT {names} FROM jsonb_populate_recordset(NULL::anabranch.{table}, $1::jsonb) "
+        f"SELECT {names} FROM jsonb_populate_recordset(NULL::anabranch.{table}, ${place}::jsonb) "
         f"ON CONFLICT ({key}) DO UPDATE SET {changes}"
     )
 
 
 UPSERT = {table: _upsert(table) for table in COLUMNS}
+WITH_EVENTS = ("run_rows", "branch_rows", "step_rows")
+"""Tables that change with nearly every event: their rows are written by the statement that appends."""
+_RUNS, _BRANCHES, _STEPS = (_upsert(table, 10 + i) for i, table in enumerate(WITH_EVENTS))
+RECORD = f"WITH appended AS ({APPEND}), runs AS ({_RUNS}), branches AS ({_BRANCHES}) {_STEPS}"
 
 DELETE_ROWS = {table: f"DELETE FROM anabranch.{table} WHERE run_id = $1" for table in COLUMNS}
 STORED_ROWS = {
@@ -103,7 +107,7 @@ RUN_IDS = "SELECT run_id FROM anabranch.events WHERE version = 1 AND run_id > $1
 
 
 def event_columns(events: Sequence[Recorded]) -> tuple[list[Any], ...]:
-    """The arrays of `APPEND`."""
+    """The arrays of `APPEND`, the first nine of `RECORD`."""
     encoded = [encode(one.event) for one in events]
     return (
         [one.run_id for one in events],

@@ -153,9 +153,11 @@ class PostgresUnit:
         return [recorded(row) for row in rows]
 
     async def append(self, events: Sequence[Recorded], rows: Sequence[Row], snapshots: Sequence[Snapshot] = ()) -> None:
+        tables = _by_table(rows)
+        at_once = [_json(tables.pop(table, [])) for table in sql.WITH_EVENTS]
         async with translated():
-            await self._connection.exec_driver_sql(sql.APPEND, sql.event_columns(events))
-            await self.write_rows(rows)
+            await self._connection.exec_driver_sql(sql.RECORD, (*sql.event_columns(events), *at_once))
+            await self._write(tables)
             for one in snapshots:
                 await self._connection.exec_driver_sql(
                     sql.SAVE_SNAPSHOT, (one.run_id, one.version, one.reducer, one.data)
@@ -163,8 +165,11 @@ class PostgresUnit:
 
     async def write_rows(self, rows: Sequence[Row]) -> None:
         """Upsert projection rows, one statement a table."""
-        for table, values in _by_table(rows).items():
-            await self._connection.exec_driver_sql(sql.UPSERT[table], (orjson.dumps(values, default=str).decode(),))
+        await self._write(_by_table(rows))
+
+    async def _write(self, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        for table, values in tables.items():
+            await self._connection.exec_driver_sql(sql.UPSERT[table], (_json(values),))
 
     async def execute(self, statement: str, parameters: tuple[Any, ...]) -> Sequence[Any]:
         """Run one statement in this transaction; its rows, if it has any."""
@@ -178,6 +183,10 @@ def _stream(snapshot: Snapshot | None, rows: Iterable[Any]) -> Stream:
         return Stream(snapshot, [recorded(row) for row in rows])
     except UnknownEvent as why:
         return Stream(snapshot, (), str(why))
+
+
+def _json(values: Sequence[Mapping[str, Any]]) -> str:
+    return orjson.dumps(values, default=str).decode()
 
 
 def _by_table(rows: Iterable[Row]) -> dict[str, list[Mapping[str, Any]]]:
