@@ -91,6 +91,10 @@ class Inbox(Port):
     def cut(self) -> None:
         self._transport.cut()
 
+    @property
+    def failed(self) -> bool:
+        return self._transport.lost
+
     async def take(self, limit: int) -> list[Delivery]:
         await self.party.seam("take", self.cut)
         random = self.party.world.random
