@@ -41,7 +41,7 @@ class History:
         self._lives: Counter[str] = Counter()
         self._exact = exact
         self._due: dict[str, str] = {}
-        self._at = ""
+        self._at = self._past = ""
         self._total = self._tokens = 0
         self._cost = 0.0
 
@@ -60,7 +60,7 @@ class History:
         event, at = one.event, one.at.isoformat()
         match event:
             case e.RunForked():  # into a world that begins anew: what was due in the past is due
-                self._due = {about: due for about, due in self._due.items() if due > self._at}
+                self._past = self._at
             case e.StepRetryScheduled(branch_id=about, due_at=due):
                 self._due[about] = due
             case e.UserInputRequested(request_id=about, expires_at=str(due)):
@@ -80,7 +80,7 @@ class History:
         self._at = at
 
     def _not_before(self, about: str, at: str) -> None:
-        if at < self._due.pop(about, ""):
+        if max(at, self._past) < self._due.pop(about, ""):
             raise Broken(f"{about}: at {at}, before it was due")
 
     def _one(self, event: Any, at: str) -> None:
