@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import subprocess
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import asyncpg
@@ -17,7 +18,7 @@ USER = "nobody" if os.geteuid() == 0 else None
 STREAMS = "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'walreceiver' AND state = 'streaming'"
 
 
-class Backup:
+class Backup(ABC):
     """A server of our own, and what it was at the moment of `take`; after `put_back`, `url` is where that is now."""
 
     def __init__(self, folder: Path) -> None:
@@ -44,13 +45,13 @@ class Backup:
         await asyncio.to_thread(self.server.start)
         await upgrade(self.url)
 
+    @abstractmethod
     async def take(self) -> None:
         """What is committed now is kept."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def put_back(self) -> None:
         """What came after that never was."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """End everything that was started."""

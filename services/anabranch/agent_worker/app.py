@@ -7,7 +7,8 @@ offers such a step again meanwhile, to this worker, it joins the one in hand and
 A worker that dies takes what it has in hand with it, and the broker counts that for each of its steps. So that one
 which kills its workers does not take its neighbours along until all of them count as poison, a step that several
 workers were lost with is suspect: never two of them in one hand, and nothing new beside one. What a worker hands over
-while it lives (it leaves, or makes room) goes back as a copy, which no broker counts.
+while it lives (it leaves, makes room, or lets a step wait for long) goes back as a copy, which no broker counts; where
+it may make none, it is given back, which the broker counts, and what waits long goes on waiting.
 """
 
 import asyncio

@@ -97,8 +97,17 @@ class Doubtful(MemoryTransport):
 class Locked(MemoryTransport):
     """This worker may make no copies."""
 
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker)
+        self.refused = asyncio.Event()
+
     async def offer_again(self, message: Outgoing) -> bool:
+        self.refused.set()
         return False
+
+
+class LockedPerQueue(Locked, PerQueue):
+    """The same, with more in hand than it runs at once."""
 
 
 async def test_what_cannot_be_handed_over_is_not_acked(broker: MemoryBroker, gate: Gate, asker: Asker) -> None:
@@ -144,11 +153,13 @@ async def test_what_waits_long_in_one_hand_goes_to_another(broker: MemoryBroker,
 
 
 async def test_what_may_not_be_shared_waits_where_it_is(broker: MemoryBroker, gate: Gate, asker: Asker) -> None:
-    async with serving(broker, registry(A=gate), Locked(broker), concurrency=1, patience=0.02):
-        for name in ("one", "two"):
-            offer(broker, a_step("A", name), 0)
+    transport = LockedPerQueue(broker)
+    async with serving(broker, registry(A=gate, B=gate), transport, concurrency=1, patience=0.02):
+        await asker.ask(a_step("A", "one"))
         assert await gate.begun.get() == "one"
-        await asyncio.sleep(0.1)  # longer than its patience
+        await asker.ask(a_step("B", "two"))
+        async with asyncio.timeout(10):
+            await transport.refused.wait()
         gate.go.set()
         assert [(await asker.result())[1]["response"] for _ in range(2)] == ["one", "two"]
 

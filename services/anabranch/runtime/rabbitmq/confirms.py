@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from pika import BasicProperties, spec
@@ -94,7 +95,7 @@ class Confirms:
         if not answer.multiple:
             self._settled(last, refused)
             return
-        for tag in [tag for tag in self._windows if tag <= last]:
+        for tag in list(takewhile(last.__ge__, self._windows)):  # in the order they were published
             self._settled(tag, refused)
 
     def _settled(self, tag: int, refused: bool) -> None:
