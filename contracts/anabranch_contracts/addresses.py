@@ -14,13 +14,6 @@ MARK = "anabranch.mark."
 ROUTER_KEYS = ("run.requested", "step.completed")
 SUPERVISOR_KEYS = (
     "step.failed",
-    "step.rejected",
-    "branch.spawned",
-    "branch.parked",
-    "branch.completed",
-    "branch.failed",
-    "branch.merged",
-    "user.requested",
     "user.provided",
     "run.cancel",
     "run.pause",
@@ -29,6 +22,17 @@ SUPERVISOR_KEYS = (
     "run.fork",
     "run.recover",
 )
+FORMER_KEYS = {  # what a queue was sent by a release before; who owns it lets go of them
+    SUPERVISOR_QUEUE: (
+        "step.rejected",
+        "branch.spawned",
+        "branch.parked",
+        "branch.completed",
+        "branch.failed",
+        "branch.merged",
+        "user.requested",
+    )
+}
 PARKED_KEYS = ("parked.*",)
 SERVICE_QUEUES = {ROUTER_QUEUE: ROUTER_KEYS, SUPERVISOR_QUEUE: SUPERVISOR_KEYS, PARKED_QUEUE: PARKED_KEYS}
 STOP_SIGNAL = "step.stop"

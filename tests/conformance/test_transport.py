@@ -53,9 +53,9 @@ async def take(inbox: Inbox, count: int) -> list[Delivery]:
 async def test_messages_reach_the_service_they_are_for(connect: Connect) -> None:
     transport = await connect()
     routed, tended = await transport.consume([ROUTER_QUEUE], 10), await transport.consume([SUPERVISOR_QUEUE], 10)
-    await transport.publish([message("run.requested"), message("step.failed"), message("branch.spawned")])
+    await transport.publish([message("run.requested"), message("step.failed"), message("run.cancel")])
     assert [d.routing_key for d in await take(routed, 1)] == ["run.requested"]
-    assert {d.routing_key for d in await take(tended, 2)} == {"step.failed", "branch.spawned"}
+    assert {d.routing_key for d in await take(tended, 2)} == {"step.failed", "run.cancel"}
 
 
 async def test_properties_travel(connect: Connect) -> None:

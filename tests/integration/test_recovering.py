@@ -15,7 +15,7 @@ from anabranch.runtime.ports import Outgoing
 from anabranch.runtime.postgres.store import PostgresStore
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch.runtime.watch import Watch
-from anabranch_contracts.addresses import ROUTER_QUEUE, SUPERVISOR_QUEUE
+from anabranch_contracts.addresses import ROUTER_QUEUE, step_queue
 from tests.services import fresh_vhost, wipe
 
 PAIR = {"nodes": ["A", "B"], "edges": ["A -> B"]}
@@ -28,7 +28,7 @@ async def opened(url: str) -> RabbitTransport:
 
 
 async def a_run(store: PostgresStore, transport: RabbitTransport) -> None:
-    """One that waits for the supervisor."""
+    """One that waits for its first step."""
     body = orjson.dumps({"run_id": str(uuid4()), "task": 1, "topology": PAIR})
     await transport.publish([Outgoing("run.requested", body, uuid4(), "")])
     inbox = await transport.consume([ROUTER_QUEUE], 10)
@@ -55,7 +55,7 @@ async def test_whoever_starts_after_a_recovery_does_not_offer_all_of_it_again(
     with capture_logs() as said:
         await Watch(store, transport, utcnow).look()
     assert not [line for line in said if "publishing again" in line["event"]]
-    depth = await transport.depth(SUPERVISOR_QUEUE)
+    depth = await transport.depth(step_queue("A"))
     assert depth is not None and depth.ready == 1
     await transport.close()
     await store.close()

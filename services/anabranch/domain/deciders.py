@@ -1,6 +1,8 @@
 """The two deciders over one state: router (where control goes) and supervisor (the life of branches).
 
 A decider is a value with three questions: which messages are its own, is this one stale, what does it lead to.
+Whatever a message leads to, what is due in the run then is done in the same turn, by whoever has it in hand: so a run
+that goes well never waits for the supervisor, and what it is at never depends on who was quicker.
 """
 
 from typing import Protocol
@@ -48,6 +50,10 @@ class Router:
                 return False
 
     def decide(self, turn: Turn, message: Input) -> None:
+        self._decide(turn, message)
+        supervision.tend(turn)
+
+    def _decide(self, turn: Turn, message: Input) -> None:
         match message:
             case intake.Request() if is_new(turn.state):
                 intake.take(turn, message)
@@ -62,7 +68,7 @@ class Router:
 
 
 class Supervisor:
-    """Admission, failure, people, control, convergence and the end of runs."""
+    """Failures, people, control, timers, and whatever else a run waits with."""
 
     actor = "supervisor"
 

@@ -82,10 +82,6 @@ def _announce(state: RunState, event: Event) -> Owed | None:
             return _converged(state, event)
         case e.UserInputRequested(request_id=request_id) if request_id in state.requests:
             return user_requested(state, state.requests[request_id])
-        case (
-            e.StepRejected(branch_id=branch_id, step_id=step_id) | e.StepFailed(branch_id=branch_id, step_id=step_id)
-        ) if branch_id in state.troubled:
-            return _news(state, "step.rejected", "StepRejected", branch_id, step_id=step_id)
         case e.OutcomeAwaited(reply_to=reply_to, reply_correlation=correlation) if state.terminal:
             return replace(terminal(state), replies=[(reply_to, correlation)], public=False)
         case e.RunCompleted() | e.RunFailed() | e.RunCancelled() | e.RunRejected():
@@ -99,7 +95,7 @@ def _asked(step: Step, event: e.StepRequested) -> bool:
 
 
 def _news(state: RunState, key: str, kind: str, branch_id: str, **more: JSON) -> Owed:
-    return Owed(key, kind, {"run_id": str(state.run_id), "branch_id": branch_id, **more})
+    return Owed(key, kind, {"run_id": str(state.run_id), "branch_id": branch_id, **more}, news=True)
 
 
 def _converged(state: RunState, event: e.BranchConverged) -> Owed:
@@ -151,7 +147,7 @@ def user_requested(state: RunState, request: UserRequest) -> Owed:
     expires = state.timers.get(ask_timer(request.id))
     optional = {"choices": request.choices, "schema": request.schema, "expires_at": expires}
     body |= {name: value for name, value in optional.items() if value is not None}
-    return Owed("user.requested", "UserInputRequested", body)
+    return Owed("user.requested", "UserInputRequested", body, news=True)
 
 
 def terminal(state: RunState) -> Owed:

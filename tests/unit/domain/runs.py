@@ -20,6 +20,13 @@ JSON = Any
 RUN, FORKED = UUID(int=7), UUID(int=8)
 
 
+class Former(Router):
+    """As of the release before: what is due is left to the supervisor."""
+
+    def decide(self, turn: Turn, message: Any) -> None:
+        self._decide(turn, message)
+
+
 class Run:
     """One run; `asked` is what workers would see."""
 
@@ -68,6 +75,11 @@ class Run:
         error = m.StepError(kind=kind, type="Broken", message="broken", **more)  # type: ignore[arg-type]
         ids = {k: step[k] for k in ("run_id", "branch_id", "step_id", "attempt")}
         self.tell(Supervisor(), m.StepFailed(**ids, error=error))
+
+    def leave(self, agent: str, response: JSON) -> list[Any]:
+        """The agent answers, and what is due then is left."""
+        ids = {k: v for k, v in self.at(agent).items() if k in ("run_id", "branch_id", "step_id", "attempt")}
+        return self.tell(Former(), m.StepCompleted(**ids, response=response))
 
     def late(self, step: JSON, **body: JSON) -> list[Any]:
         """A result (`response`, or `error`) of an attempt as it was once asked, whatever has become of it."""

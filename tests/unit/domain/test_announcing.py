@@ -17,16 +17,9 @@ BROKEN = m.StepError(kind="terminal", type="Broken", message="broken")
 
 
 def router(run: Run, agent: str, response: JSON) -> list[Owed]:
-    """What the router says because of a reply, before the supervisor has looked."""
+    """What the router says because of a reply."""
     before, step = len(run.events), run.at(agent)
     run.late(step, response=response)
-    return [owed for _, owed in announcements(run.state, run.events[before:])]
-
-
-def tended(run: Run) -> list[Owed]:
-    """What the supervisor says when it looks."""
-    before = len(run.events)
-    run.tend()
     return [owed for _, owed in announcements(run.state, run.events[before:])]
 
 
@@ -35,16 +28,15 @@ def said(owed: Owed) -> tuple[str, str, JSON]:
     return owed.routing_key, owed.type, {k: v for k, v in owed.body.items() if k != "run_id"}
 
 
-def test_a_branch_is_announced_to_who_admits_it() -> None:
+def test_a_branch_is_announced_and_its_step_asked_for() -> None:
     run = Run(HUB)
-    spawned = router(run, "H", parallel_invoke(["W", "Y"]))
-    assert [said(owed) for owed in spawned] == [
+    spawned, parked, asked = router(run, "H", parallel_invoke(["W", "Y"]))
+    assert [said(owed) for owed in (spawned, parked)] == [
         ("branch.spawned", "BranchSpawned", {"branch_id": "b0.f1.b0", "agent": "W", "parent_branch_id": "b0"}),
         ("branch.parked", "BranchParked", {"branch_id": "b0.f1.b1", "node": "Y"}),
     ]
-    assert not any(owed.news for owed in spawned), "the supervisor has work with each of them"
-    (asked,) = tended(run)
-    assert said(asked)[:2] == ("step.requested.W", "StepRequested")
+    assert spawned.news and parked.news, "nobody need listen"
+    assert said(asked)[:2] == ("step.requested.W", "StepRequested") and not asked.news
 
 
 def test_what_becomes_of_a_branch_is_announced() -> None:
@@ -60,7 +52,7 @@ def test_what_becomes_of_a_branch_is_announced() -> None:
         "branch_id": "b0.f1.b1", "agent": "X",
         "error": {"kind": "terminal", "type": "Broken", "message": "broken (step b0.f1.b1#1, attempt 1)"},
     }  # fmt: skip
-    (merged,) = router(Run({"nodes": ["A"], "edges": ["A -> End"]}), "A", parallel_invoke(["End"]))
+    merged, _ = router(Run({"nodes": ["A"], "edges": ["A -> End"]}), "A", parallel_invoke(["End"]))
     assert said(merged) == ("branch.merged", "BranchMerged", {"branch_id": "b0"})
 
 
@@ -69,20 +61,16 @@ def test_a_convergence_is_announced_with_what_met_and_goes_on() -> None:
     run.reply("H", parallel_invoke(["W", "X"]))
     run.reply("W", invoke_agent("Y", "w"))
     run.wait(5)
-    router(run, "X", invoke_agent("Y", "x"))
-    (converged,) = [owed for owed in tended(run) if owed.type == "BranchConverged"]
+    (converged,) = [o for o in router(run, "X", invoke_agent("Y", "x")) if o.type == "BranchConverged"]
     assert converged.news and said(converged) == ("branch.converged", "BranchConverged", {
         "branch_id": "b0", "convergence_id": "Y#1", "node": "Y", "tokens": ["b0.f1.b0", "b0.f1.b1"], "wait_time": 5.0,
     })  # fmt: skip
 
 
-def test_a_reply_that_cannot_be_followed_wakes_the_supervisor() -> None:
-    run = Run(HUB)
-    (rejected,) = router(run, "H", {"next_action": "dance"})
-    assert said(rejected) == ("step.rejected", "StepRejected", {"branch_id": "b0", "step_id": "b0#1"})
-    run = Run(HUB)
-    (later,) = router(run, "H", {"next_action": "retry_later", "after_seconds": 9})
-    assert said(later)[1] == "StepRejected"
+def test_a_reply_that_cannot_be_followed_is_asked_for_again() -> None:
+    (again,) = router(Run(HUB), "H", {"next_action": "dance"})
+    assert said(again)[:2] == ("step.requested.H", "StepRequested") and again.body["attempt"] == 2
+    assert router(Run(HUB), "H", {"next_action": "retry_later", "after_seconds": 9}) == []
 
 
 def test_trouble_that_was_ruled_on_in_the_same_breath_is_not_announced() -> None:
@@ -127,7 +115,7 @@ def test_whoever_shows_a_question_is_told_everything_about_it() -> None:
 
 def test_a_state_owes_a_wake_up_where_the_supervisor_has_work() -> None:
     run = Run(HUB)
-    run.late(run.at("H"), response=parallel_invoke(["W", "X"]))
+    run.leave("H", parallel_invoke(["W", "X"]))
     (owed,) = pending(run.state, run.now)
     assert said(owed) == ("run.recover", "RecoverRun", {})
     run.tend()

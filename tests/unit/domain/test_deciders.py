@@ -93,10 +93,19 @@ def test_nor_the_supervisor_what_is_the_routers(message: Any) -> None:
     assert "supervisor does not take" in refused(Supervisor(), message, running())
 
 
+def test_what_is_due_is_done_in_the_same_turn() -> None:
+    run = Run({"nodes": ["A", "B"], "edges": ["A -> B"]})
+    assert [type(e.event).__name__ for e in run.events] == ["RunStarted", "BranchSpawned", "StepRequested"]
+    assert [type(e).__name__ for e in run.late(run.at("A"), response={"next_action": "dance"})] == [
+        "StepRejected", "StepRequested",
+    ]  # fmt: skip
+    assert run.tell(Supervisor(), NEWS[0]) == []
+
+
 def test_news_only_wake_the_supervisor() -> None:
     for news in NEWS:
         run = Run({"nodes": ["A", "B"], "edges": ["A -> B"]})
-        run.late(run.at("A"), response={"next_action": "dance"})
+        run.leave("A", {"next_action": "dance"})
         assert [type(e).__name__ for e in run.tell(Supervisor(), news)] == ["StepRequested"]
         assert run.tell(Supervisor(), news) == []
 

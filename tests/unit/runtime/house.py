@@ -11,6 +11,7 @@ from anabranch.runtime.memory.store import MemoryStore
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
 from anabranch.runtime.ports import Outgoing
 from anabranch_contracts.addresses import ROUTER_QUEUE, SUPERVISOR_QUEUE
+from tests.unit.domain.runs import Former
 
 JSON = Any
 
@@ -53,11 +54,11 @@ class House:
         step = {"run_id": run_id, "branch_id": step_id.partition("#")[0], "step_id": step_id, "attempt": 1}
         await self.tell("step.completed", {**step, "response": response})
 
-    async def tell_router(self, key: str, run_id: UUID, response: JSON) -> None:
-        """Let the first step be done, and nobody but the router hear of it."""
+    async def tell_former(self, key: str, run_id: UUID, response: JSON) -> None:
+        """Let the first step be done, by a router that leaves what is due to the supervisor."""
         step = {"run_id": run_id, "branch_id": "b0", "step_id": "b0#1", "attempt": 1, "response": response}
         await self.transport.publish([Outgoing(key, orjson.dumps(step), uuid4(), "")])
-        await self._work(Router(), ROUTER_QUEUE)
+        await self._work(Former(), ROUTER_QUEUE)
 
     async def taken(self, queue: str) -> list[tuple[str | None, JSON]]:
         """Correlation id and body of what has come to a queue since."""

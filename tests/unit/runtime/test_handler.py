@@ -6,12 +6,12 @@ from uuid import UUID, uuid4
 
 import orjson
 
-from anabranch.domain.deciders import Router, Supervisor
+from anabranch.domain.deciders import Router
 from anabranch.runtime.handler import Handler
 from anabranch.runtime.memory.store import MemoryStore
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
 from anabranch.runtime.ports import Outgoing
-from anabranch_contracts.addresses import PARKED_QUEUE, ROUTER_QUEUE, SUPERVISOR_QUEUE, step_queue
+from anabranch_contracts.addresses import PARKED_QUEUE, ROUTER_QUEUE, step_queue
 
 BAD = UUID(int=13)
 
@@ -62,24 +62,21 @@ async def test_a_defect_parks_the_message_that_shows_it_and_serves_the_others() 
 async def test_what_was_stored_before_a_defect_showed_is_announced_all_the_same() -> None:
     broker = MemoryBroker()
     (transport, store), stumbling = await connected(broker), Stumbling(broker)
-    routed, tended = await transport.consume([ROUTER_QUEUE], 10), await stumbling.consume([SUPERVISOR_QUEUE], 10)
+    routed = await transport.consume([ROUTER_QUEUE], 10)
     asked = [uuid4(), uuid4()]
     await transport.publish([request(run_id) for run_id in asked])
-    await Handler(Router(), store, transport).process(routed.poll(10), routed)
-    await Handler(Supervisor(), store, stumbling).process(tended.poll(10), tended)
+    await Handler(Router(), store, stumbling).process(routed.poll(10), routed)
     steps = (await transport.consume([step_queue("A")], 10)).poll(10)
     assert stumbling.stumbled and [orjson.loads(s.body)["run_id"] for s in steps] == [str(run_id) for run_id in asked]
-    assert [len(stream) for stream in store.streams.values()] == [3, 3] and tended.poll(10) == []
+    assert [len(stream) for stream in store.streams.values()] == [3, 3] and routed.poll(10) == []
     assert (await transport.consume([PARKED_QUEUE], 10)).poll(10) == []
 
 
 async def test_trace_context_is_carried_from_the_request_to_the_step() -> None:
     transport, store = await connected()
     routed = await transport.consume([ROUTER_QUEUE], 10)
-    tended = await transport.consume([SUPERVISOR_QUEUE], 10)
     await transport.publish([request(uuid4(), traceparent="00-abc")])
     await Handler(Router(), store, transport).process(routed.poll(10), routed)
-    await Handler(Supervisor(), store, transport).process(tended.poll(10), tended)
     (step,) = (await transport.consume([step_queue("A")], 10)).poll(10)
     assert step.headers == {"traceparent": "00-abc"}
 
@@ -93,4 +90,4 @@ async def test_the_same_request_twice_is_one_run() -> None:
     await handler.process(inbox.poll(10), inbox)
     await transport.publish([asked])
     await handler.process(inbox.poll(10), inbox)
-    assert [len(stream) for stream in store.streams.values()] == [2]
+    assert [len(stream) for stream in store.streams.values()] == [3]

@@ -60,6 +60,10 @@ class Errands:
         """Have the exchange's messages with that key come to the queue too."""
         await (await self._open()).queue_bind(queue, exchange, key)
 
+    async def unbind(self, queue: str, exchange: str, key: str) -> None:
+        """Have them come no longer; nothing where they never did."""
+        await (await self._open()).queue_unbind(queue, exchange, key)
+
     async def depth(self, queue: str) -> Depth | None:
         """How a queue stands; None where there is none."""
         for _ in range(ASKED_TIMES):

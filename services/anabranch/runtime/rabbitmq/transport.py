@@ -27,6 +27,7 @@ from anabranch.runtime.rabbitmq.outages import BROKEN, leaving, reaching, unavai
 from anabranch.runtime.rabbitmq.parties import OPERATOR, Party
 from anabranch_contracts.addresses import (
     EXCHANGE,
+    FORMER_KEYS,
     PARKED_KEYS,
     PARKED_QUEUE,
     PROBE,
@@ -100,6 +101,9 @@ class RabbitTransport:
             if await errands.queue(name, dict(self._arguments)) or name in self._party.owns:
                 for key in keys:
                     await errands.bind(name, EXCHANGE, key)
+        for name in self._party.owns:
+            for key in FORMER_KEYS.get(name, ()):
+                await errands.unbind(name, EXCHANGE, key)
 
     def _errand(self) -> Errands:
         self._raw()
