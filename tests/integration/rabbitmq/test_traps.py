@@ -1,11 +1,13 @@
 """Traps of the client and the broker: each must end in `Unavailable`, never in a service that only looks alive."""
 
 import asyncio
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
 from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
+from anabranch.runtime.rabbitmq.connection import PACKET_BYTES
 from anabranch.runtime.rabbitmq.parties import WORKER
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch_contracts.addresses import EXCHANGE, PARKED_KEYS, PARKED_QUEUE, ROUTER_QUEUE, step_key, step_queue
@@ -181,4 +183,17 @@ async def test_a_step_queue_with_other_arguments_is_used_as_it_is(amqp_url: str)
     await transport.publish([Outgoing(step_key("Odd"), b"{}", uuid4(), "StepRequested")])
     async with asyncio.timeout(10):
         assert await (await transport.consume([step_queue("Odd")], 10)).take(1)
+    await transport.close()
+
+
+async def test_what_is_published_together_is_sent_together(amqp_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    transport, sent = RabbitTransport(amqp_url), list[int]()
+    await transport.connect()
+    stream = transport._raw().raw.connection._transport
+    send = stream.write
+    monkeypatch.setattr(stream, "write", lambda data: (sent.append(len(data)), send(data)))
+    await transport.publish([message() for _ in range(100)])
+    assert len(sent) == 1
+    await transport.publish([replace(message(), body=bytes(100_000)) for _ in range(10)])
+    assert max(sent) < 3 * PACKET_BYTES  # what is large is not copied once more
     await transport.close()

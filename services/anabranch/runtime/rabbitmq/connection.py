@@ -21,6 +21,7 @@ from anabranch.runtime.rabbitmq.channel import Channel, settle
 
 HEARTBEAT_SECONDS = 10
 LEAVE_SECONDS = 5.0
+PACKET_BYTES = 64 * 1024
 REFUSED_LOGIN = re.compile(r"ConnectionClosedByBroker: \((?:403|530)\) (.*)", re.DOTALL)
 OnClose = Callable[[BaseException], None]
 
@@ -52,11 +53,32 @@ def _context(said: dict[str, str]) -> ssl.SSLContext:
     return context
 
 
+class Stream(AsyncioConnection):
+    """pika's connection, which sends every frame by itself: here what is written together is sent together."""
+
+    _unsent: list[bytes]
+    _unsent_bytes = 0
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        if not self._unsent_bytes:
+            self._unsent = []
+            self.ioloop.call_soon(self._send_together)
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+        if self._unsent_bytes > PACKET_BYTES:
+            self._send_together()
+
+    def _send_together(self) -> None:
+        if self._unsent_bytes and self._transport is not None:
+            self._transport.write(b"".join(self._unsent))
+        self._unsent_bytes = 0
+
+
 async def connect(url: str, heartbeat: int = HEARTBEAT_SECONDS) -> "Connection":
     """An open connection; raises what kept it from opening."""
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[None] = loop.create_future()
-    raw = AsyncioConnection(
+    raw = Stream(
         parameters(url, heartbeat),
         on_open_callback=lambda _: settle(opened, None),
         on_open_error_callback=lambda _, error: settle(opened, _cause(error)),
