@@ -40,6 +40,7 @@ WORKLOADS = {
     "W6": "one-step run at half load, request to result",
     "W7": "replay of the log, rebuild of the tables",
     "W8": "10,000 runs wait for a person",
+    "W9": "one-step run beside a run of 1 -> 10,000 -> 1, request to result",
 }
 ONCE = ("W8",)  # long, and not a matter of chance
 SUBJECTS = {
@@ -81,40 +82,17 @@ FIGURES = (
     Figure("W4", "p50_ms", "ms, p50"),
     Figure("W4", "p99_ms", "ms, p99"),
     Figure("W5", "ms_per_turn", "ms a turn"),
-    Figure("W5", "growth", "last fifth / first"),
+    Figure("W5", "growth", "last 50 turns / first 50"),
     Figure("W5", "bytes_per_turn", "bytes a turn"),
+    Figure("W5", "bytes_growth", "bytes, second half / first"),
     Figure("W6", "p50_ms", "ms, p50"),
     Figure("W6", "p99_ms", "ms, p99"),
-    Figure("W7", "replay_events_per_s", "events/s, replay", more=True),
-    Figure("W7", "rebuild_events_per_s", "events/s, rebuild", more=True),
+    Figure("W7", "read_events_per_s", "events/s read and decoded", more=True),
+    Figure("W7", "fold_events_per_s", "events/s folded", more=True),
+    Figure("W7", "rebuild_events_per_s", "events/s rebuilt", more=True),
     Figure("W8", "bytes_per_run", "bytes a run"),
     Figure("W8", "cpu_per_mille", "CPU, 1/1000 core"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A ratio that anabranch is to reach against a subject."""
-
-    workload: str
-    name: str
-    against: str
-    least: float
-
-
-BARS = (
-    Bar("W1", "steps_per_s", "floor", 0.6),
-    *(
-        Bar(w, n, "restate-call", 1.7)
-        for w, n in (("W1", "steps_per_s"), ("W2", "steps_per_s"), ("W3b", "ms_per_child"))
-    ),
-    *(
-        Bar(f.workload, f.name, s, 3.0)
-        for f in FIGURES
-        for s in ("dbos", "celery")
-        if f.name in ("steps_per_s", "ms_per_child")
-    ),
-    Bar("W1", "steps_per_s", "langgraph", 3.0),
-    Bar("W2", "steps_per_s", "langgraph", 1.5),
-    Bar("W4", "p50_ms", "floor", 1 / 1.5),
+    Figure("W9", "idle_ms", "ms alone, p95"),
+    Figure("W9", "beside_ms", "ms beside, p95"),
+    Figure("W9", "unfairness", "p95 beside / alone"),
 )

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+from ops.bench import processor
 from ops.bench.workloads import LONGER, WORKLOADS, Subject, chains, forks
 
 Opened = Callable[[], AbstractAsyncContextManager[Subject]]
@@ -32,7 +33,9 @@ async def _measured(subject: Subject, workload: str, scale: float, patience: flo
     patience *= LONGER.get(workload, 1)
     try:
         async with asyncio.timeout(patience):
-            tell(workload, figures=await WORKLOADS[workload](subject, scale))
+            with processor.watched(DATABASE_URL) as shares:
+                figures = await WORKLOADS[workload](subject, scale)
+        tell(workload, figures=figures, processor=shares)
     except TimeoutError:
         tell(workload, failed=f"not over in {patience:g} s")
         return False

@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-from ops.bench.contest import BARS, FIGURES, OURS, SUBJECTS, WORKLOADS, Bar, Figure
+from ops.bench.bars import BARS, Bar
+from ops.bench.contest import FIGURES, OURS, SUBJECTS, WORKLOADS, Figure
+from ops.bench.processor import BROKER, DATABASE, OTHERS, Shares
 
 JSON = Any
+LIMITED, FULL = "W1", 0.9
+SEVERAL = (BROKER, DATABASE, OTHERS)  # who can be on several cores at once
 Series = dict[tuple[str, str, str], list[float]]
 
 
@@ -40,7 +44,7 @@ def text(found: JSON) -> str:
     head = (
         f"{at['cores']} cores, load {at['load'][0]:.1f} at the start; medians of {rounds} rounds, scale {args['scale']}"
     )
-    parts = [head, _ratios(kept, subjects), _bars(kept), _medians(kept, subjects), _notes(found)]
+    parts = [head, _ratios(kept, subjects), _bars(kept), _medians(kept, subjects), _limits(found), _notes(found)]
     return "\n\n".join(filter(None, parts))
 
 
@@ -71,21 +75,17 @@ def _ratio(kept: Series, figure: Figure, subject: str) -> str:
 
 def _bars(kept: Series) -> str:
     rows = [row for bar in BARS for row in _bar(kept, bar)]
-    return "bars\n" + _grid(["", "against", "bar", "ratio", ""], rows) if rows else ""
+    return "bars\n" + _grid(["", "of", "against", "bar", "is", ""], rows) if rows else ""
 
 
 def _bar(kept: Series, bar: Bar) -> Iterator[list[str]]:
-    figure = next(f for f in FIGURES if (f.workload, f.name) == (bar.workload, bar.name))
-    ours, theirs = (kept.get((s, bar.workload, bar.name)) for s in (OURS, bar.against))
+    """Its row, where there is something to say: one who has no figure has not reached it."""
+    figure = bar.figure
+    ours, theirs = (kept.get((s, bar.workload, bar.name)) for s in (bar.who, bar.against or bar.who))
     if ours and theirs:
-        ratio = figure.ahead(median(ours), median(theirs))
-        yield [
-            _title(figure),
-            bar.against,
-            f"{bar.least:.2f}",
-            f"{ratio:.2f}",
-            "reached" if ratio >= bar.least else "missed",
-        ]
+        value = figure.ahead(median(ours), median(theirs)) if bar.against else median(ours)
+        said = [f"{'>=' if bar.least else '<='} {readable(bar.bound)}", readable(value)]
+        yield [_title(figure), bar.who, bar.against or "-", *said, "reached" if bar.reached(value) else "missed"]
 
 
 def _medians(kept: Series, subjects: list[str]) -> str:
@@ -109,6 +109,41 @@ def _range(values: list[float] | None) -> str:
 def readable(value: float) -> str:
     """Three digits that say something."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _limits(found: JSON) -> str:
+    """Who had the processor while W1 lasted, and so what there was too little of."""
+    shares: dict[str, list[Shares]] = defaultdict(list)
+    for line in found["found"]:
+        if line["workload"] == LIMITED and line.get("processor"):
+            shares[line["subject"]].append(line["processor"])
+    rows = [_limit(s, middle(shares[s]), found["machine"]["cores"]) for s in SUBJECTS if s in shares]
+    head = f"{LIMITED}: per cent of all cores"
+    return f"{head}\n{_grid(['', 'limited by', 'in all', 'of that'], rows)}" if rows else ""
+
+
+def middle(rounds: list[Shares]) -> Shares:
+    """Medians of the shares, process by process."""
+    return {
+        kind: [median(one) for one in zip(*(r[kind] for r in rounds if kind in r), strict=False)]
+        for kind in dict.fromkeys(kind for r in rounds for kind in r)
+    }
+
+
+def _limit(subject: str, shares: Shares, cores: int) -> list[str]:
+    busy = sum(map(sum, shares.values()))
+    kinds = sorted(shares, key=lambda kind: -sum(shares[kind]))
+    told = (f"{kind} {100 * sum(shares[kind]):.0f}" for kind in kinds if sum(shares[kind]) >= 0.005)
+    return [subject, limit(shares, cores), f"{100 * busy:.0f}", ", ".join(told)]
+
+
+def limit(shares: Shares, cores: int) -> str:
+    """What there was too little of: cores, one core for who runs on one only, or neither; then all waited."""
+    if sum(map(sum, shares.values())) >= FULL:
+        return "the cores"
+    alone = {kind: max(parts) for kind, parts in shares.items() if parts and kind not in SEVERAL}
+    most = max(alone, key=lambda kind: alone[kind], default="")
+    return f"{most} on one core" if most and alone[most] * cores >= FULL else "waiting"
 
 
 def _notes(found: JSON) -> str:

@@ -18,6 +18,7 @@ from ops.bench.subjects.agent import said
 Figures = dict[str, float]
 CHAIN = 10
 DUE = 0.05  # seconds between two one-step runs of W6
+ENDS = 50  # turns at either end of W5 that are compared
 
 
 class Subject(Protocol):
@@ -54,9 +55,18 @@ def marks(since: int = 0) -> list[float]:
 async def checked(runs: Awaitable[object], expected: object, steps: int) -> list[float]:
     """Await the runs; raises `Wrong` unless the results are right and agents ran `steps` times; their marks."""
     before = len(marks())
-    found = await runs
+    same(await runs, expected)
+    return counted(before, steps)
+
+
+def same(found: object, expected: object) -> None:
+    """Raises `Wrong` unless they are."""
     if found != expected:
         raise Wrong(f"results are {str(found)[:200]}, not {str(expected)[:200]}")
+
+
+def counted(before: int, steps: int) -> list[float]:
+    """The marks after the first `before`; raises `Wrong` unless they are `steps`."""
     ran = marks(before)
     if len(ran) != steps:
         raise Wrong(f"agents ran {len(ran)} times for {steps} steps")
@@ -113,17 +123,28 @@ def in_ms(seconds: list[float]) -> Figures:
 
 
 async def w5(subject: Subject, scale: float) -> Figures:
-    """A conversation of 500 turns (1,000 steps): the last fifth against the first, and what is kept of it."""
+    """A conversation of 500 turns (1,000 steps): its last turns against its first, and what is kept of it."""
     turns = scaled(500, scale, 20)
-    before = await subject.stored()
+    start = await subject.stored()
+    halfway = asyncio.create_task(_stored_after(subject, turns))
     ran = await checked(subject.talk(turns), said(2 * turns), 2 * turns)
+    half, end = await halfway, await subject.stored()
     steps = [b - a for a, b in pairwise(ran)]
-    fifth = len(steps) // 5
+    ends = 2 * min(ENDS, turns // 2)
     return {
         "ms_per_turn": 2000 * median(steps),
-        "growth": median(steps[-fifth:]) / median(steps[:fifth]),
-        "bytes_per_turn": (await subject.stored() - before) / turns,
+        "growth": median(steps[-ends:]) / median(steps[:ends]),
+        "bytes_per_turn": (end - start) / turns,
+        "bytes_growth": (end - half) / max(half - start, 1),
     }
+
+
+async def _stored_after(subject: Subject, steps: int) -> int:
+    """Bytes on disk when agents have run so many times more."""
+    wanted = len(marks()) + steps
+    while os.stat(os.environ["BENCH_MARKS"]).st_size // 8 < wanted:  # noqa: ASYNC110 - a file gives no signal
+        await asyncio.sleep(0.02)
+    return await subject.stored()
 
 
 async def w6(subject: Subject, scale: float) -> Figures:
@@ -167,6 +188,24 @@ async def w8(subject: Subject, scale: float) -> Figures:
     return figures
 
 
+async def w9(subject: Subject, scale: float) -> Figures:
+    """From request to result of one-step runs one after the other: alone, then beside a run of 1 -> 10,000 -> 1."""
+    width, before = scaled(10_000, scale), len(marks())
+    alone = [await _right(subject, i, 1) for i in range(scaled(100, scale, 20))]
+    big, beside = asyncio.ensure_future(subject.fork(width)), list[float]()
+    while not big.done():
+        beside.append(await _right(subject, len(beside), 1))
+    same(await big, width * (width + 1) // 2)
+    counted(before, len(alone) + len(beside) + width + 2)
+    idle, busy = p95(alone), p95(beside)
+    return {"idle_ms": 1000 * idle, "beside_ms": 1000 * busy, "unfairness": busy / idle, "runs_beside": len(beside)}
+
+
+def p95(seconds: list[float]) -> float:
+    """Of few as well: the one that no more than a twentieth are slower than."""
+    return sorted(seconds)[-(len(seconds) // 20) - 1]
+
+
 LONGER = {"W8": 10.0}  # so many times the patience
 WORKLOADS: dict[str, Callable[[Subject, float], Awaitable[Figures]]] = {
     "W1": w1,
@@ -179,4 +218,5 @@ WORKLOADS: dict[str, Callable[[Subject, float], Awaitable[Figures]]] = {
     "W6": w6,
     "W7": w7,
     "W8": w8,
+    "W9": w9,
 }

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from ops.bench.contest import BARS, FIGURES
+from ops.bench.bars import BARS
+from ops.bench.contest import FIGURES
 from ops.bench.table import middles, readable, text
 
 
@@ -35,10 +36,21 @@ def test_more_throughput_and_less_time_are_better() -> None:
 
 def test_a_bar_is_reached_or_missed() -> None:
     lines = [(1, "anabranch", "W1", "steps_per_s", 650.0), (1, "floor", "W1", "steps_per_s", 1000.0)]
-    lines += [(1, "restate-call", "W1", "steps_per_s", 400.0)]
+    lines += [(1, "restate-call", "W1", "steps_per_s", 400.0), (1, "anabranch x2", "W1", "steps_per_s", 630.0)]
+    lines += [(1, "anabranch", "W5", "growth", 1.05), (1, "anabranch", "W9", "unfairness", 3.0)]
+    lines += [(1, "anabranch", "W7", "fold_events_per_s", 200_000.0)]
     page = text(found(*lines))
     table = next(t for t in page.split("\n\n") if t.startswith("bars"))
-    assert [line.split()[-1] for line in table.splitlines()[3:]] == ["reached", "missed"]
+    told = {(line.split()[0], line.split()[-1]) for line in table.splitlines()[3:]}
+    assert told == {("W1", "reached"), ("W1", "missed"), ("W5", "reached"), ("W7", "reached"), ("W9", "missed")}
+    assert [line.split()[-1] for line in table.splitlines()[3:6]] == ["reached", "missed", "reached"]
+
+
+def test_who_had_the_processor_is_told_by_medians_of_the_rounds() -> None:
+    sitting = found(*((r, "anabranch", "W1", "steps_per_s", 600.0) for r in (1, 2, 3)))
+    for line, share in zip(sitting["found"], (0.2, 0.3, 0.9), strict=True):
+        line["processor"] = {"router": [share], "others": [0.1, 0.1]}
+    assert row(text(sitting), "anabranch", "W1: per cent") == ["waiting", "50", "router", "30,", "others", "20"]
 
 
 def test_medians_are_of_all_rounds_and_the_slope_is_taken_round_by_round() -> None:
@@ -58,7 +70,7 @@ def test_who_is_not_installed_and_what_failed_is_told() -> None:
     assert "dbos failed W1 (200 concurrent runs x 10 steps): not over in 30 s" in page
 
 
-@pytest.mark.parametrize("bar", BARS, ids=lambda b: f"{b.workload} {b.against}")
+@pytest.mark.parametrize("bar", BARS, ids=lambda b: f"{b.workload} {b.who} {b.against}")
 def test_every_bar_is_about_a_figure(bar: Any) -> None:
     assert (bar.workload, bar.name) in {(f.workload, f.name) for f in FIGURES}
 

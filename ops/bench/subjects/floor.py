@@ -221,7 +221,7 @@ class Floor:
         rows = await self._database.fetch(READ)
         for row in rows:
             orjson.loads(row["data"])
-        return {"replay_events_per_s": len(rows) / (time.monotonic() - began)}
+        return {"read_events_per_s": len(rows) / (time.monotonic() - began)}
 
 
 @asynccontextmanager

@@ -1,6 +1,8 @@
-"""Compare the projections with a replay of the log, or write them anew; run by run, under the run's lock."""
+"""Compare the projections with a replay of the log, or write them anew; under the locks of the runs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -10,40 +12,63 @@ from anabranch.domain.projections import fold_rows
 from anabranch.runtime.ports import Row
 from anabranch.runtime.postgres import statements as sql
 from anabranch.runtime.postgres.engine import translated
-from anabranch.runtime.postgres.store import PostgresStore, PostgresUnit
+from anabranch.runtime.postgres.store import PostgresStore, PostgresUnit, recorded
 from anabranch_contracts.catalog import UnknownEvent
 
 PAGE = 500
+AT_ONCE = 2000  # events: their runs' locks are held for a tenth of a second or so
+
+
+async def _streams(store: PostgresStore) -> AsyncIterator[tuple[UUID, int]]:
+    """All runs of the log with their versions, in id order."""
+    after = UUID(int=0)
+    while True:
+        async with translated(), store.engine.connect() as connection:
+            page = (await connection.exec_driver_sql(sql.STREAMS, (after, PAGE))).all()
+        for row in page:
+            yield row.run_id, row.version
+        if len(page) < PAGE:
+            return
+        after = page[-1].run_id
 
 
 async def run_ids(store: PostgresStore) -> AsyncIterator[UUID]:
     """All runs of the log, in id order."""
-    after = UUID(int=0)
-    while True:
-        async with translated(), store.engine.connect() as connection:
-            page = (await connection.exec_driver_sql(sql.RUN_IDS, (after, PAGE))).scalars().all()
-        for run_id in page:
-            yield run_id
-        if len(page) < PAGE:
-            return
-        after = page[-1]
+    async for run_id, _ in _streams(store):
+        yield run_id
 
 
-async def _replayed(unit: PostgresUnit, run_id: UUID) -> list[Row]:
-    return fold_rows(await unit.history(run_id))
+async def _batches(store: PostgresStore) -> AsyncIterator[list[UUID]]:
+    """All runs of the log, as many together as have `AT_ONCE` events; a longer one alone."""
+    batch: list[UUID] = []
+    events = 0
+    async for run_id, version in _streams(store):
+        if batch and events + version > AT_ONCE:
+            yield batch
+            batch, events = [], 0
+        batch.append(run_id)
+        events += version
+    if batch:
+        yield batch
 
 
 async def rebuild(store: PostgresStore) -> int:
     """Write every run's rows anew from its events; returns the number of runs."""
     count = 0
-    async for run_id in run_ids(store):
-        async with store.unit([run_id]) as unit:
-            rows = await _replayed(unit, run_id)
-            for table in sql.COLUMNS:
-                await unit.execute(sql.DELETE_ROWS[table], (run_id,))
-            await unit.write_rows(rows)
-        count += 1
+    async for batch in _batches(store):
+        async with store.unit(batch) as unit:
+            await _rewrite(unit, batch)
+        count += len(batch)
     return count
+
+
+async def _rewrite(unit: PostgresUnit, run_ids: Sequence[UUID]) -> None:
+    """The heads are locked, so nobody appends or erases meanwhile."""
+    events = await unit.execute(sql.READ, (run_ids, [0] * len(run_ids)))
+    rows = [row for _, one in groupby(map(recorded, events), attrgetter("run_id")) for row in fold_rows(one)]
+    for table in sql.COLUMNS:
+        await unit.execute(sql.DELETE_ROWS[table], (run_ids,))
+    await unit.write_rows(rows)
 
 
 async def verify(store: PostgresStore) -> list[str]:
@@ -52,7 +77,7 @@ async def verify(store: PostgresStore) -> list[str]:
     async for run_id in run_ids(store):
         async with store.unit([run_id]) as unit:
             try:
-                expected = _keyed(await _replayed(unit, run_id))
+                expected = _keyed(fold_rows(await unit.history(run_id)))
             except UnknownEvent as why:
                 differences.append(f"run {run_id}: {why}")
                 continue

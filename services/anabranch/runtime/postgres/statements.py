@@ -98,12 +98,15 @@ WITH_EVENTS = ("run_rows", "branch_rows", "step_rows")
 _RUNS, _BRANCHES, _STEPS = (_upsert(table, 10 + i) for i, table in enumerate(WITH_EVENTS))
 RECORD = f"WITH appended AS ({APPEND}), runs AS ({_RUNS}), branches AS ({_BRANCHES}) {_STEPS}"
 
-DELETE_ROWS = {table: f"DELETE FROM anabranch.{table} WHERE run_id = $1" for table in COLUMNS}
+DELETE_ROWS = {table: f"DELETE FROM anabranch.{table} WHERE run_id = ANY($1::uuid[])" for table in COLUMNS}
 STORED_ROWS = {
     table: f"SELECT {', '.join(columns.split())} FROM anabranch.{table} WHERE run_id = $1"
     for table, columns in COLUMNS.items()
 }
-RUN_IDS = "SELECT run_id FROM anabranch.events WHERE version = 1 AND run_id > $1 ORDER BY run_id LIMIT $2::integer"
+STREAMS = (
+    "SELECT r.run_id, (SELECT max(e.version) FROM anabranch.events e WHERE e.run_id = r.run_id) AS version "
+    "FROM anabranch.events r WHERE r.version = 1 AND r.run_id > $1 ORDER BY r.run_id LIMIT $2::integer"
+)
 
 
 def event_columns(events: Sequence[Recorded]) -> tuple[list[Any], ...]:
