@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
-from anabranch.runtime.ports import Delivery, Depth, Inbox, Outgoing, Transport
+from anabranch.runtime.ports import Delivery, Depth, Inbox, Outgoing, Transport, Unavailable
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch_contracts.addresses import PARKED_QUEUE, ROUTER_QUEUE, SUPERVISOR_QUEUE, step_key, step_queue
 
@@ -218,3 +218,25 @@ async def test_who_holds_and_takes_no_more_counts_as_there(connect: Connect) -> 
     await inbox.untaken()
     assert await transport.depth(step_queue("A")) == Depth(0, 1)
     await inbox.ack(held)
+
+
+async def test_a_lost_connection_reaches_nothing(connect: Connect) -> None:
+    transport, mark = await connect(), f"anabranch.mark.{uuid4().hex}"
+    transport.lose()
+    for call in (
+        transport.mark(mark),
+        transport.marked(mark),
+        transport.unmark(mark),
+        transport.depth(ROUTER_QUEUE),
+        transport.purge(step_queue("Nobody")),
+        transport.consume([ROUTER_QUEUE], 1),
+        transport.declare_steps(["Nobody"]),
+        transport.declare_reply_queue(),
+        transport.publish([message("run.requested")]),
+        transport.park(Delivery("run.requested", b"{}"), "a test"),
+        anext(aiter(transport.listen_signals("#"))),
+        transport.probe(),
+    ):
+        with pytest.raises(Unavailable):
+            await call
+    assert await (await connect()).marked(mark) is False

@@ -167,6 +167,12 @@ class MemoryTransport:
         self._replies: list[str] = []
         self._closed = False
 
+    def _reached(self) -> MemoryBroker:
+        """The broker, as long as the connection lasts."""
+        if self._closed:
+            raise Unavailable("the connection is gone")
+        return self._broker
+
     async def connect(self) -> None:
         self._broker.queue(ROUTER_QUEUE, ROUTER_KEYS)
         self._broker.queue(SUPERVISOR_QUEUE, SUPERVISOR_KEYS)
@@ -174,28 +180,27 @@ class MemoryTransport:
 
     async def declare_steps(self, agents: Sequence[str]) -> None:
         for agent in agents:
-            self._broker.queue(step_queue(agent), [step_key(agent)])
+            self._reached().queue(step_queue(agent), [step_key(agent)])
 
     async def declare_reply_queue(self) -> str:
         """A queue of one's own, gone when the transport closes."""
         name = f"anabranch.reply.{next(self._broker.numbers)}"
-        self._broker.queue(name)
+        self._reached().queue(name)
         self._replies.append(name)
         return name
 
     async def consume(self, queues: Sequence[str], prefetch: int) -> MemoryInbox:
-        inbox = MemoryInbox([self._broker.queue(name) for name in queues], prefetch)
+        inbox = MemoryInbox([self._reached().queue(name) for name in queues], prefetch)
         self._inboxes.append(inbox)
         return inbox
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
-        if self._closed:
-            raise Unavailable("the transport is closed")
+        broker = self._reached()
         for message in messages:
             if message.reply_to_queue is not None:
-                self._broker.direct(message)
+                broker.direct(message)
             else:
-                self._broker.route(message)
+                broker.route(message)
 
     async def offer_again(self, message: Outgoing) -> bool:
         await self.publish([message])
@@ -203,26 +208,26 @@ class MemoryTransport:
 
     async def park(self, delivery: Delivery, reason: str) -> None:
         headers = {**delivery.headers, "reason": reason, "routing-key": delivery.routing_key}
-        self._broker.queues[PARKED_QUEUE].put(replace(delivery, headers=headers, tag=None))
+        self._reached().queues[PARKED_QUEUE].put(replace(delivery, headers=headers, tag=None))
 
     async def depth(self, queue: str) -> Depth | None:
-        found = self._broker.queues.get(queue)
+        found = self._reached().queues.get(queue)
         return Depth(len(found.ready), len(found.watchers)) if found is not None else None
 
     async def purge(self, queue: str) -> int:
-        found = self._broker.queues.get(queue, Queue())
+        found = self._reached().queues.get(queue, Queue())
         count = len(found.ready)
         found.ready.clear()
         return count
 
     async def marked(self, mark: str) -> bool:
-        return mark in self._broker.marks
+        return mark in self._reached().marks
 
     async def mark(self, mark: str) -> None:
-        self._broker.marks.add(mark)
+        self._reached().marks.add(mark)
 
     async def unmark(self, mark: str) -> None:
-        self._broker.marks.discard(mark)
+        self._reached().marks.discard(mark)
 
     async def publish_signal(self, routing_key: str, body: bytes) -> None:
         """Tell whoever listens now; kept for nobody."""
@@ -233,7 +238,7 @@ class MemoryTransport:
 
     async def listen_signals(self, pattern: str) -> AsyncIterator[tuple[str, bytes]]:
         """Live signals whose key matches; a slow listener loses some."""
-        number, queue = next(self._broker.numbers), asyncio.Queue[tuple[str, bytes]](10_000)
+        number, queue = next(self._reached().numbers), asyncio.Queue[tuple[str, bytes]](10_000)
         self._broker.signals[number] = (pattern, queue)
         try:
             while True:
@@ -246,8 +251,7 @@ class MemoryTransport:
 
     async def probe(self) -> None:
         """It confirms whatever it gets, until it is closed."""
-        if self._closed:
-            raise Unavailable("the transport is closed")
+        self._reached()
 
     def lose(self) -> None:
         self._closed = True
