@@ -1,7 +1,9 @@
 """The simulator can fail: with production broken by hand it finds that, shrinks it, and says what plays it again."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import orjson
@@ -11,7 +13,9 @@ from anabranch.agent_worker.app import Worker
 from anabranch.runtime.handler import Handler
 from anabranch.runtime.ports import Delivery, Inbox
 from tests.simulation.laws import Case, Violation, calmly, check, judged
+from tests.simulation.loop import SeededLoop
 from tests.simulation.shrink import shrink
+from tests.simulation.world import Stuck, World
 
 JSON = Any
 process = Handler.process
@@ -65,3 +69,26 @@ def test_a_finding_is_shrunk_to_what_one_command_plays_again(monkeypatch: Any) -
     assert replayed == replace(small)
     with pytest.raises(Violation, match=r"step\.failed"):
         judged(replayed, calmly(replayed))
+
+
+class Deserted(World):
+    """A world in which nobody takes what people send."""
+
+    def _populate(self) -> None:
+        self.spread = 0.0
+
+
+def test_who_is_heard_by_nobody_does_not_ask_for_ever() -> None:
+    with pytest.raises(Stuck):
+        Deserted(seed=0, schedule=0).play()
+
+
+@pytest.mark.parametrize(
+    ("waits", "alarms"), [(asyncio.sleep, 0), (lambda s: asyncio.wait_for(asyncio.Event().wait(), s), 1)]
+)
+def test_time_goes_on_for_who_waits_and_not_for_who_looks_around(waits: Callable[..., JSON], alarms: int) -> None:
+    loop = SeededLoop(Random(0))
+    loop.start(None, waits(2.0))
+    loop.run(lambda: 1)
+    assert loop.next_alarm() == (2.0 if alarms else None)
+    loop.bury(())

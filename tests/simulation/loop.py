@@ -22,6 +22,7 @@ from anabranch.runtime.pulse import EVERY_SECONDS
 
 WATCH = 700.0  # whoever sleeps longer only looks whether all is well
 NAPS = {TICK_SECONDS, EVERY_SECONDS}  # of those who look around from time to time: no reason for time to move
+ASLEEP = getattr(asyncio.futures, "_set_result_unless_cancelled")  # noqa: B009  (what `asyncio.sleep` has called)
 Call = tuple[Context, Callable[..., object], tuple[Any, ...]]
 
 
@@ -101,7 +102,9 @@ class SeededLoop(asyncio.AbstractEventLoop):
     ) -> Timer:
         timer = Timer(when, (copy_context() if context is None else context, callback, args))
         delay = round(when - self.now, 9)
-        if delay in NAPS or delay >= WATCH:
+        if callback is ASLEEP and (
+            delay in NAPS or delay >= WATCH
+        ):  # who waits for so long at most waits for something
             self._naps.append(timer)
         else:
             heappush(self._alarms, (when, next(self._numbers), timer))

@@ -100,7 +100,7 @@ class World:
         self.ending = self.wiped = self.recovered = False
         self.ids = 0
         self.watched = self.faulty and self.random.random() < 0.5
-        self.ticks = self.epoch = 0
+        self.ticks = self.epoch = self.hurried = 0
         self.runs = drawn(self)
         self.topology, self.config, self.run_id = self.runs[0].topology, self.runs[0].config, self.runs[0].run_id
         self.by_id = {run.run_id: run for run in self.runs}
@@ -266,7 +266,10 @@ class World:
         return False
 
     def _hurry(self) -> bool:
-        """Whether somebody outside did what a run waits for."""
+        """Whether somebody outside did what a run waits for, and whatever they did before was taken notice of."""
+        if self.hurried == self.loop.steps:
+            return False
+        self.hurried = self.loop.steps
         live = [run for run in self.runs if not run.over]
         self.random.shuffle(live)
         return any(run.outsiders.hurry() for run in live)
