@@ -17,6 +17,7 @@ from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch.runtime.watch import Watch
 from anabranch_contracts.addresses import ROUTER_QUEUE, step_queue
 from tests.services import fresh_vhost, wipe
+from tests.unit.runtime.house import through
 
 PAIR = {"nodes": ["A", "B"], "edges": ["A -> B"]}
 
@@ -33,7 +34,7 @@ async def a_run(store: PostgresStore, transport: RabbitTransport) -> None:
     await transport.publish([Outgoing("run.requested", body, uuid4(), "")])
     inbox = await transport.consume([ROUTER_QUEUE], 10)
     async with asyncio.timeout(20):
-        await Handler(Router(), store, transport).process(await inbox.take(10), inbox)
+        await through(Handler(Router(), store, transport), await inbox.take(10), inbox)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--after-restore"]], ids=["all", "after a restore"])

@@ -11,20 +11,21 @@ import pytest
 
 from anabranch.agent_worker.app import Worker
 from anabranch.runtime.handler import Handler
-from anabranch.runtime.ports import Delivery, Inbox
+from anabranch.runtime.ports import Inbox
+from anabranch.runtime.reading import Inbound
 from tests.simulation.laws import Case, Violation, calmly, check, judged
 from tests.simulation.loop import SeededLoop
 from tests.simulation.shrink import shrink
 from tests.simulation.world import Stuck, World
 
 JSON = Any
-process = Handler.process
+handle = Handler.handle
 
 
-async def early(handler: Handler, deliveries: list[Delivery], inbox: Inbox) -> Any:
+async def early(handler: Handler, batch: list[Inbound], inbox: Inbox) -> Any:
     """Acks what was not handled yet."""
-    await inbox.ack(deliveries)
-    return await process(handler, deliveries, inbox)
+    await inbox.ack([one.delivery for one in batch])
+    return await handle(handler, batch, inbox)
 
 
 async def once(worker: Worker, message: Any) -> None:
@@ -50,7 +51,7 @@ def finding(most: int = 300) -> Violation:
     [
         ("anabranch.domain.supervision.discard", lambda *_: None),
         ("anabranch.domain.supervision.admits", lambda *_: True),
-        ("anabranch.runtime.handler.Handler.process", early),
+        ("anabranch.runtime.handler.Handler.handle", early),
         ("anabranch.agent_worker.app.Worker._publish", once),
     ],
 )

@@ -89,8 +89,10 @@ class History:
                 self._requested(event, at)
             case e.StepCompleted() | e.StepSuspended() | e.StepRejected() | e.StepFailed():
                 self._answered(event, at)
-            case e.BranchSpawned(branch_id=branch_id):
+            case e.BranchSpawned(branch_id=branch_id, parent_branch_id=parent):
                 self._spawned(branch_id, at)
+                if parent in self._orphans:  # whom an orphan begets is one
+                    self._orphans.add(branch_id)
             case e.BranchConverged(into_branch_id=branch_id) if branch_id not in self._known:
                 self._spawned(branch_id, at)
             case e.BranchCompleted() | e.BranchFailed() | e.BranchCancelled() | e.BranchMerged():

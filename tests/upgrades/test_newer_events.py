@@ -28,6 +28,7 @@ from tests.acceptance.gate import gate
 from tests.acceptance.stage import AGENTS, Stage
 from tests.acceptance.tables import tables
 from tests.processes import House, Process
+from tests.unit.runtime.house import through
 from tests.upgrades import newer
 
 JSON = Any
@@ -61,7 +62,7 @@ class Old:
             for queue, handler in self.handlers.items():
                 inbox = await self.transport.consume([queue], 1000)
                 if deliveries := inbox.poll(1000):
-                    left += [one.delivery.routing_key for one in await handler.process(deliveries, inbox)]
+                    left += [one.delivery.routing_key for one in await through(handler, deliveries, inbox)]
                     again = True
         return left
 

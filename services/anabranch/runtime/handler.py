@@ -81,26 +81,41 @@ class Handler:
         """Whose rules run here, for metrics."""
         return self._decider.actor
 
-    async def process(self, deliveries: Sequence[Delivery], inbox: Inbox) -> list[Inbound]:
+    async def read(self, deliveries: Sequence[Delivery], inbox: Inbox) -> list[Inbound]:
+        """Those that can be read; the others are parked and acked."""
+        readable, unreadable = list[Inbound](), list[Delivery]()
+        for delivery in deliveries:
+            try:
+                readable.append(read(delivery))
+            except Unreadable as why:
+                await self._park(delivery, str(why))
+                unreadable.append(delivery)
+        await self._ack(unreadable, inbox)
+        return readable
+
+    async def handle(self, inbound: Sequence[Inbound], inbox: Inbox) -> list[Inbound]:
         """Handle a batch to its acks; raises `Unavailable` with nothing acked that was not handled.
 
-        What it returns is not acked either: it is for runs that only a newer release can fold.
+        Batches may be handled side by side where they have no run in common. What it returns is not acked: it is for
+        runs that only a newer release can fold.
         """
-        inbound = await self._read(deliveries)
         try:
             left = await self._handle(inbound)
         except (Conflict, Unavailable):
             raise
         except Exception:
             left = await self._one_by_one(inbound)
-        unhandled = {id(one.delivery) for one in left}
-        handled = [delivery for delivery in deliveries if id(delivery) not in unhandled]
-        await inbox.ack(handled)
-        self._counted.inc(len(handled))
+        unhandled = {id(one) for one in left}
+        await self._ack([one.delivery for one in inbound if id(one) not in unhandled], inbox)
         return left
 
-    async def _handle(self, inbound: list[Inbound]) -> list[Inbound]:
-        batch = await self._settle(inbound) if inbound else Batch()
+    async def _ack(self, deliveries: Sequence[Delivery], inbox: Inbox) -> None:
+        if deliveries:
+            await inbox.ack(deliveries)
+            self._counted.inc(len(deliveries))
+
+    async def _handle(self, inbound: Sequence[Inbound]) -> list[Inbound]:
+        batch = await self._settle(inbound)
         messages = outbox.messages(batch, outbox.traces(inbound), self._new_id)
         if messages:
             with self._publishing.time():
@@ -111,7 +126,7 @@ class Handler:
             await self._transport.publish_signal(STOP_SIGNAL, signal)
         return batch.left
 
-    async def _one_by_one(self, inbound: list[Inbound]) -> list[Inbound]:
+    async def _one_by_one(self, inbound: Sequence[Inbound]) -> list[Inbound]:
         """A defect of ours shows on one message: park that one, serve the others, never loop.
 
         What the batch had stored before is found in the log, as of a redelivery.
@@ -136,16 +151,7 @@ class Handler:
         if delivery.reply_to and answerable(delivery.reply_to):
             await self._transport.publish([outbox.answer(delivery, run_id, self._new_id, reason)])
 
-    async def _read(self, deliveries: Sequence[Delivery]) -> list[Inbound]:
-        readable: list[Inbound] = []
-        for delivery in deliveries:
-            try:
-                readable.append(read(delivery))
-            except Unreadable as why:
-                await self._park(delivery, str(why))
-        return readable
-
-    async def _settle(self, inbound: list[Inbound]) -> Batch:
+    async def _settle(self, inbound: Sequence[Inbound]) -> Batch:
         """Decide and store; whoever was second reads again and decides again."""
         for _ in range(MAX_CONFLICTS):
             try:
@@ -154,7 +160,7 @@ class Handler:
                 CONFLICTS.labels(self.service).inc()
         raise Conflict(f"{MAX_CONFLICTS} times another writer was first")
 
-    async def _decide_and_store(self, inbound: list[Inbound]) -> Batch:
+    async def _decide_and_store(self, inbound: Sequence[Inbound]) -> Batch:
         run_ids = sorted({one.run_id for one in inbound})
         batch = Batch()
         try:
@@ -189,7 +195,7 @@ class Handler:
             log.warning("left to a newer release", service=self.service, run_id=str(run_id), why=why)
         self.newer.add(run_id)
 
-    async def _foldable(self, unit: Unit, inbound: list[Inbound], batch: Batch) -> list[Inbound]:
+    async def _foldable(self, unit: Unit, inbound: Sequence[Inbound], batch: Batch) -> list[Inbound]:
         """The messages whose runs can be folded here; the others are left."""
         found: list[Inbound] = []
         for one in inbound:

@@ -1,5 +1,6 @@
 """Both deciding services over memory."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,11 +10,17 @@ from anabranch.domain.deciders import Router, Supervisor
 from anabranch.runtime.handler import Handler
 from anabranch.runtime.memory.store import MemoryStore
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
-from anabranch.runtime.ports import Outgoing
+from anabranch.runtime.ports import Delivery, Inbox, Outgoing
+from anabranch.runtime.reading import Inbound
 from anabranch_contracts.addresses import ROUTER_QUEUE, SUPERVISOR_QUEUE
 from tests.unit.domain.runs import Former
 
 JSON = Any
+
+
+async def through(handler: Handler, deliveries: Sequence[Delivery], inbox: Inbox) -> list[Inbound]:
+    """Have them read and handled; what was left."""
+    return await handler.handle(await handler.read(deliveries, inbox), inbox)
 
 
 class House:
@@ -46,7 +53,7 @@ class House:
         inbox = await self.transport.consume([queue], 10)
         deliveries = inbox.poll(10)
         if deliveries:
-            await Handler(decider, self.store, self.transport).process(deliveries, inbox)
+            await through(Handler(decider, self.store, self.transport), deliveries, inbox)
         return bool(deliveries)
 
     async def reply(self, run_id: UUID, response: JSON, step_id: str = "b0#1") -> None:

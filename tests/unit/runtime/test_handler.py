@@ -12,6 +12,7 @@ from anabranch.runtime.memory.store import MemoryStore
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
 from anabranch.runtime.ports import Outgoing
 from anabranch_contracts.addresses import PARKED_QUEUE, ROUTER_QUEUE, step_queue
+from tests.unit.runtime.house import through
 
 BAD = UUID(int=13)
 
@@ -53,7 +54,7 @@ async def test_a_defect_parks_the_message_that_shows_it_and_serves_the_others() 
     inbox = await transport.consume([ROUTER_QUEUE], 10)
     good = [uuid4(), uuid4()]
     await transport.publish([request(run_id) for run_id in (good[0], BAD, good[1])])
-    await Handler(Clumsy(), store, transport).process(inbox.poll(10), inbox)
+    await through(Handler(Clumsy(), store, transport), inbox.poll(10), inbox)
     assert set(store.streams) == set(good) and inbox.poll(10) == []
     (parked,) = (await transport.consume([PARKED_QUEUE], 10)).poll(10)
     assert "ZeroDivisionError" in parked.headers["reason"]
@@ -65,7 +66,7 @@ async def test_what_was_stored_before_a_defect_showed_is_announced_all_the_same(
     routed = await transport.consume([ROUTER_QUEUE], 10)
     asked = [uuid4(), uuid4()]
     await transport.publish([request(run_id) for run_id in asked])
-    await Handler(Router(), store, stumbling).process(routed.poll(10), routed)
+    await through(Handler(Router(), store, stumbling), routed.poll(10), routed)
     steps = (await transport.consume([step_queue("A")], 10)).poll(10)
     assert stumbling.stumbled and [orjson.loads(s.body)["run_id"] for s in steps] == [str(run_id) for run_id in asked]
     assert [len(stream) for stream in store.streams.values()] == [3, 3] and routed.poll(10) == []
@@ -76,7 +77,7 @@ async def test_trace_context_is_carried_from_the_request_to_the_step() -> None:
     transport, store = await connected()
     routed = await transport.consume([ROUTER_QUEUE], 10)
     await transport.publish([request(uuid4(), traceparent="00-abc")])
-    await Handler(Router(), store, transport).process(routed.poll(10), routed)
+    await through(Handler(Router(), store, transport), routed.poll(10), routed)
     (step,) = (await transport.consume([step_queue("A")], 10)).poll(10)
     assert step.headers == {"traceparent": "00-abc"}
 
@@ -87,7 +88,7 @@ async def test_the_same_request_twice_is_one_run() -> None:
     asked = request(uuid4())
     await transport.publish([asked, asked])
     handler = Handler(Router(), store, transport)
-    await handler.process(inbox.poll(10), inbox)
+    await through(handler, inbox.poll(10), inbox)
     await transport.publish([asked])
-    await handler.process(inbox.poll(10), inbox)
+    await through(handler, inbox.poll(10), inbox)
     assert [len(stream) for stream in store.streams.values()] == [3]
