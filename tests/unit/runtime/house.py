@@ -23,6 +23,12 @@ async def through(handler: Handler, deliveries: Sequence[Delivery], inbox: Inbox
     return await handler.handle(await handler.read(deliveries, inbox), inbox)
 
 
+def asked(run_id: UUID, reply_to: str | None = None, **headers: str) -> Outgoing:
+    """A request for a run of one agent, `A`."""
+    body = orjson.dumps({"run_id": run_id, "task": "t", "topology": {"nodes": ["A"], "edges": []}})
+    return Outgoing("run.requested", body, uuid4(), "", headers=headers, reply_to=reply_to)
+
+
 class House:
     """Takes messages, handles them and all that follows, and says what has come to a queue."""
 
