@@ -1,6 +1,8 @@
 """The simulator can fail: with production broken by hand it finds that, shrinks it, and says what plays it again."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -13,7 +15,8 @@ from anabranch.agent_worker.app import Worker
 from anabranch.runtime.handler import Handler
 from anabranch.runtime.ports import Inbox
 from anabranch.runtime.reading import Inbound
-from tests.simulation.laws import Case, Violation, calmly, check, judged
+from tests.simulation.__main__ import main
+from tests.simulation.laws import Case, Tally, Violation, calmly, check, judged
 from tests.simulation.loop import SeededLoop
 from tests.simulation.shrink import shrink
 from tests.simulation.world import Stuck, World
@@ -93,3 +96,24 @@ def test_time_goes_on_for_who_waits_and_not_for_who_looks_around(waits: Callable
     loop.run(lambda: 1)
     assert loop.next_alarm() == (2.0 if alarms else None)
     loop.bury(())
+
+
+def deadly(seed: int, schedule: int, tally: Tally) -> None:
+    """One seed finds no memory, two are the end of their process."""
+    if seed == 3:
+        raise MemoryError
+    if seed in (7, 17):
+        os.kill(os.getpid(), signal.SIGKILL)
+    tally.runs, tally.steps = tally.runs + 1, [*tally.steps, 1]
+
+
+def test_a_process_that_dies_is_a_finding_and_the_rest_goes_on(monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    monkeypatch.setattr("sys.argv", ["simulation", "--runs", "25"])
+    monkeypatch.setattr("tests.simulation.__main__.prepare", lambda: None)
+    monkeypatch.setattr("tests.simulation.pool.check", deadly)
+    monkeypatch.setattr("tests.simulation.pool.BATCH", 10)
+    assert main() == 1
+    told = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in told if line.startswith("seed")] == ["seed 3", "seed 7", "seed 17"]
+    assert told[-1] == "27 runs, 3 violations"
