@@ -251,6 +251,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--patience", type=float, default=60.0, help="seconds a workload may take; then it is given up")
     parser.add_argument("--subjects", type=_chosen(SUBJECTS), default=list(SUBJECTS), help=", ".join(SUBJECTS))
     parser.add_argument("--workloads", type=_chosen(WORKLOADS), default=list(WORKLOADS), help=", ".join(WORKLOADS))
+    parser.add_argument(
+        "--others", type=float, default=1.0, help="leave out of the tables what strangers had more of the cores beside"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS / time.strftime("%Y%m%d-%H%M%S.json"))
     parser.add_argument("--show", type=Path, help="print and plot what was measured before, measure nothing")
     return parser.parse_args()
@@ -279,13 +282,10 @@ def main() -> int:
     signal(SIGTERM, default_int_handler)  # end in order, whoever asks
     args = parsed()
     found = json.loads(args.show.read_text()) if args.show else measured(args)
-    print(table.text(found))
+    print(table.text(table.undisturbed(found, args.others)))
     kept = args.show or args.out
-    plotted = (
-        subprocess.run([PEERS, "-m", "ops.bench.plot", kept], cwd=ROOT, capture_output=True, text=True, check=False)
-        if PEERS.exists()
-        else None
-    )
+    command = [PEERS, "-m", "ops.bench.plot", kept, str(args.others)]
+    plotted = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False) if PEERS.exists() else None
     print(
         f"kept in {kept}" + (f" and {kept.with_suffix('.svg')}" if plotted and not plotted.returncode else "; no plot")
     )

@@ -1,4 +1,4 @@
-"""A picture of what a sitting found: `python -m ops.bench.plot RESULTS.json` writes an SVG beside it."""
+"""A picture of what a sitting found: `python -m ops.bench.plot RESULTS.json OTHERS` writes an SVG beside it."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from ops.bench.contest import FIGURES, OURS, SUBJECTS, WORKLOADS, Figure
-from ops.bench.table import Series, middles, readable, series
+from ops.bench.table import Series, middles, readable, series, undisturbed
 
 JSON = Any
 COLOURS = {
@@ -46,7 +46,7 @@ def main() -> None:
     from matplotlib import pyplot
 
     source = Path(sys.argv[1])
-    found = json.loads(source.read_text())
+    found = undisturbed(json.loads(source.read_text()), float(sys.argv[2]))
     kept, middle = series(found), middles(found)
     shown = [f for f in FIGURES if any(key[1:] == (f.workload, f.name) for key in kept)]
     rows = -(-len(shown) // COLUMNS)

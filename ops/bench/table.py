@@ -35,6 +35,12 @@ def middles(found: JSON) -> dict[tuple[str, str, str], float]:
     return {key: median(values) for key, values in series(found).items()}
 
 
+def undisturbed(found: JSON, most: float) -> JSON:
+    """Without the figures during which strangers had more than this share of the cores; what is left out is counted."""
+    kept = [line for line in found["found"] if sum(line.get("processor", {}).get(OTHERS, [])) <= most]
+    return {**found, "found": kept, "disturbed": len(found["found"]) - len(kept)}
+
+
 def text(found: JSON) -> str:
     """All tables."""
     kept = series(found)
@@ -44,6 +50,8 @@ def text(found: JSON) -> str:
     head = (
         f"{at['cores']} cores, load {at['load'][0]:.1f} at the start; medians of {rounds} rounds, scale {args['scale']}"
     )
+    if found.get("disturbed"):
+        head += f"; {found['disturbed']} measurements left out, for strangers had too much of the cores"
     parts = [head, _ratios(kept, subjects), _bars(kept), _medians(kept, subjects), _limits(found), _notes(found)]
     return "\n\n".join(filter(None, parts))
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from ops.bench.bars import BARS
 from ops.bench.contest import FIGURES
-from ops.bench.table import middles, readable, text
+from ops.bench.table import middles, readable, text, undisturbed
 
 
 def found(*lines: tuple[int, str, str, str, float]) -> dict[str, Any]:
@@ -77,3 +77,13 @@ def test_every_bar_is_about_a_figure(bar: Any) -> None:
 
 def test_numbers_are_short() -> None:
     assert [readable(v) for v in (171408.2, 99.96, 0.0123)] == ["171,408", "100", "0.0123"]
+
+
+def test_what_was_measured_beside_strangers_can_be_left_out() -> None:
+    sitting = found(*((r, "floor", "W1", "steps_per_s", 100.0 * r) for r in (1, 2, 3)))
+    for line, share in zip(sitting["found"], (0.02, 0.5, 0.08), strict=True):
+        line["processor"] = {"others": [share]}
+    assert middles(undisturbed(sitting, 0.1))["floor", "W1", "steps_per_s"] == 200.0
+    page = text(undisturbed(sitting, 0.05))
+    assert row(page, "W1 steps/s", "medians") == ["100"] and "; 2 measurements left out" in page
+    assert "left out" not in text(undisturbed(sitting, 1.0))
