@@ -47,6 +47,7 @@ class RunConfig(_Policy):
     auto_detect_convergence: bool = True
     convergence: ConvergencePolicy = Field(default_factory=ConvergencePolicy)
     max_steps: int = Field(default=100_000, ge=1, le=10_000_000)
+    max_in_flight: int = Field(default=256, ge=1, le=1_000_000)
     max_branch_steps: int = Field(default=1_000, ge=1, le=1_000_000)
     max_messages: int = Field(default=100, ge=0, le=10_000)
     inherit_memory: bool = False

@@ -30,7 +30,7 @@ def next_step(turn: Turn, branch: Branch, agent: str, request: JSON) -> None:
 
 def admits(state: RunState, branch: Branch) -> bool:
     """Whether a branch that does not run may start to."""
-    most = state.graph.rules.parallel
+    most = least(state.graph.rules.parallel, state.config.get("max_in_flight"))  # runs of an earlier release have none
     return branch.status == "running" or most is None or state.running < most
 
 

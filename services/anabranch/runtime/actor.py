@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from anabranch.runtime.handler import Handler
-from anabranch.runtime.lines import Lines
+from anabranch.runtime.lines import BATCH, Lines
 from anabranch.runtime.outbox import again
 from anabranch.runtime.ports import Inbox, Transport, Unavailable
 from anabranch.runtime.reading import Inbound
 from anabranch.runtime.telemetry import BATCH_SIZE
 
 LANES = 2
-BATCH, SHARE = 256, 64  # messages, and of one run
 PREFETCH = 8 * BATCH
 LEAVE_SECONDS = 1.0
 
@@ -52,7 +51,7 @@ class Actor:
     async def _lane(self, lines: Lines, inbox: Inbox) -> None:
         """One batch after the other; what it leaves is not acked, so it is offered again when this ends."""
         leaving: set[asyncio.Task[None]] = set()
-        while batch := await lines.batch(BATCH, SHARE):
+        while batch := await lines.batch():
             self._sizes.observe(len(batch))
             if left := await self._handled(batch, inbox):
                 task = asyncio.create_task(self._leave(left, inbox))

@@ -1,4 +1,9 @@
-"""What waits to be handled: a line for each run, and who comes next."""
+"""What waits to be handled: a line for each run, and who comes next.
+
+A batch is quicker for each of its messages the more there are, and slower for whoever comes meanwhile. So a run that
+has the service to itself may fill a batch, and one that has company (others came within `COMPANY_SECONDS`) adds a few
+messages to each: ten thousand results of one run do not keep another's single one waiting.
+"""
 
 import asyncio
 from collections import deque
@@ -7,46 +12,58 @@ from uuid import UUID
 
 from anabranch.runtime.reading import Inbound
 
+BATCH = 256
+ALONE, IN_COMPANY = 64, 8  # messages of one run in a batch
+COMPANY_SECONDS = 1.0
+
 
 class Lines:
-    """Messages in the order they came, run by run.
-
-    A batch takes the same share of every line that it reaches, and who was given one stands behind the others then: a
-    run with ten thousand results keeps nobody's single one waiting. A run in hand waits until it is `handled`.
-    """
+    """Messages in the order they came, run by run; a run in hand waits until it is `handled`."""
 
     def __init__(self) -> None:
         self._lines: dict[UUID, deque[Inbound]] = {}
         self._in_hand: set[UUID] = set()
+        self._latest: tuple[UUID | None, float] = (None, 0.0)  # who came last, and when
+        self._other: tuple[UUID | None, float] = (None, 0.0)  # who came last of all others
         self._changed = asyncio.Event()
         self._closed = False
 
     def join(self, inbound: Iterable[Inbound]) -> None:
         """They came, after all that is here."""
+        now = asyncio.get_running_loop().time()
         for one in inbound:
             self._lines.setdefault(one.run_id, deque()).append(one)
+            if one.run_id != self._latest[0]:
+                self._other = self._latest
+            self._latest = (one.run_id, now)
         self._changed.set()
 
-    async def batch(self, limit: int, share: int) -> list[Inbound]:
-        """Wait for somebody whose turn it is; [] once closed."""
+    async def batch(self) -> list[Inbound]:
+        """Wait for somebody whose turn it is, and who comes with them; [] once closed."""
         while not self._closed:
-            if found := self._take(limit, share):
+            if found := self._take():
                 return found
             self._changed.clear()
             await self._changed.wait()
         return []
 
-    def _take(self, limit: int, share: int) -> list[Inbound]:
+    def _take(self) -> list[Inbound]:
+        """A share of each line; whose line is not empty then stands behind the others."""
         found: list[Inbound] = []
+        share = IN_COMPANY if self._has_company() else ALONE
         for run_id in [run_id for run_id in self._lines if run_id not in self._in_hand]:
             line = self._lines.pop(run_id)
-            found += [line.popleft() for _ in range(min(share, len(line), limit - len(found)))]
+            found += [line.popleft() for _ in range(min(share, len(line), BATCH - len(found)))]
             self._in_hand.add(run_id)
             if line:
                 self._lines[run_id] = line
-            if len(found) == limit:
+            if len(found) == BATCH:
                 break
         return found
+
+    def _has_company(self) -> bool:
+        other, at = self._other
+        return other is not None and asyncio.get_running_loop().time() - at < COMPANY_SECONDS
 
     def handled(self, batch: Iterable[Inbound]) -> None:
         """Their runs are in hand no longer."""

@@ -22,6 +22,25 @@ def test_so_many_branches_run_at_once_and_the_others_wait() -> None:
     assert run.state.most_running == 2 and not run.of("RuleApplied") and run.replayed() == run.state
 
 
+def test_a_run_has_so_much_under_way_and_keeps_the_rest_for_later() -> None:
+    run = Run({"nodes": ["H", "W"], "edges": ["H <-> W"], "entry": "H"})
+    run.reply("H", parallel_invoke(["W"] * 300))
+    assert len(run.asked) == run.state.config["max_in_flight"] == 256
+    for i in range(300):
+        run.reply("W", final_response(i), f"b0.f1.b{i}#1")
+        assert len(run.asked) == min(256, 299 - i) or i == 299
+    assert len(run.at("H")["request"]) == 300 and run.state.most_running == 256 and run.replayed() == run.state
+
+
+def test_the_narrower_of_rule_and_setting_counts_and_runs_of_an_earlier_release_have_no_setting() -> None:
+    for most, expected in ((2, 2), (9, 3), (None, 3)):
+        run = Run({**HUB, "rules": ["max_parallel_branches(3)"]}, config={"max_in_flight": most or 1})
+        if most is None:
+            del run.state.config["max_in_flight"]
+        run.reply("H", SPLIT)
+        assert len(run.asked) == expected
+
+
 def test_who_waits_for_a_person_or_a_fork_holds_no_place() -> None:
     topology = {"nodes": ["H", "W", "X"], "edges": ["H <-> W", "W <-> X"], "entry": "H"}
     run = Run({**topology, "rules": ["max_parallel_branches(1)"]})

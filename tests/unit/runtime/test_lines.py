@@ -4,7 +4,7 @@ import asyncio
 from uuid import UUID
 
 from anabranch.domain.deciders import Input
-from anabranch.runtime.lines import Lines
+from anabranch.runtime.lines import ALONE, BATCH, COMPANY_SECONDS, IN_COMPANY, Lines
 from anabranch.runtime.ports import Delivery
 from anabranch.runtime.reading import Inbound
 from anabranch_contracts import messages as m
@@ -12,9 +12,9 @@ from anabranch_contracts import messages as m
 BIG, SMALL, OTHER = (UUID(int=number) for number in range(1, 4))
 
 
-def waiting(run_id: UUID, count: int = 1) -> list[Inbound]:
+def waiting(run_id: UUID, count: int = 1, first: int = 0) -> list[Inbound]:
     message: Input = m.RecoverRun(run_id=run_id)
-    return [Inbound(Delivery("run.recover", b""), message, run_id, UUID(int=number)) for number in range(count)]
+    return [Inbound(Delivery("run.recover", b""), message, run_id, UUID(int=first + i)) for i in range(count)]
 
 
 def shown(batch: list[Inbound]) -> list[tuple[int, int]]:
@@ -23,41 +23,65 @@ def shown(batch: list[Inbound]) -> list[tuple[int, int]]:
 
 async def test_what_came_is_given_out_in_order() -> None:
     lines = Lines()
-    lines.join([*waiting(BIG, 2), *waiting(SMALL)])
-    assert shown(await lines.batch(10, 10)) == [(1, 0), (1, 1), (2, 0)]
+    lines.join([*waiting(BIG, 2), *waiting(SMALL), *waiting(BIG, 1, 2)])
+    assert shown(await lines.batch()) == [(1, 0), (1, 1), (1, 2), (2, 0)]
 
 
-async def test_nobody_takes_more_than_a_share_and_then_stands_behind_the_others() -> None:
+async def test_who_is_alone_takes_more_than_who_has_company() -> None:
     lines = Lines()
-    lines.join([*waiting(BIG, 5), *waiting(SMALL)])
-    first = await lines.batch(10, 2)
-    assert shown(first) == [(1, 0), (1, 1), (2, 0)]
-    lines.join([*waiting(SMALL), *waiting(OTHER)])
+    lines.join(waiting(BIG, 1000))
+    first = await lines.batch()
+    assert len(first) == ALONE
+    lines.join(waiting(SMALL))
     lines.handled(first)
-    assert shown(await lines.batch(3, 2)) == [(1, 2), (1, 3), (2, 0)]
-    assert shown(await lines.batch(3, 2)) == [(3, 0)]
+    second = await lines.batch()
+    assert shown(second) == [(1, number) for number in range(ALONE, ALONE + IN_COMPANY)] + [(2, 0)]
+
+
+async def test_company_is_remembered_for_a_while() -> None:
+    lines, loop = Lines(), asyncio.get_running_loop()
+    lines.join(waiting(SMALL))
+    lines.join(waiting(BIG, 1000))
+    first = await lines.batch()
+    assert len(first) == 1 + IN_COMPANY
+    lines.handled(first)
+    lines.join(waiting(BIG))
+    assert len(await lines.batch()) == IN_COMPANY
+    lines._in_hand.clear()
+    lines._other = (SMALL, loop.time() - COMPANY_SECONDS)
+    assert len(await lines.batch()) == ALONE
+
+
+async def test_who_was_given_a_share_stands_behind_the_others() -> None:
+    lines = Lines()
+    for run in range(BATCH):
+        lines.join(waiting(UUID(int=run + 1), 2 * IN_COMPANY))
+    first = await lines.batch()
+    assert [one.run_id.int for one in first] == [run // IN_COMPANY + 1 for run in range(BATCH)]
+    lines.handled(first)
+    second = await lines.batch()
+    assert second[0].run_id.int == BATCH // IN_COMPANY + 1
 
 
 async def test_a_run_in_hand_waits() -> None:
     lines = Lines()
-    lines.join(waiting(BIG, 3))
-    first = await lines.batch(2, 2)
-    next_one = asyncio.create_task(lines.batch(2, 2))
+    lines.join(waiting(BIG, ALONE + 1))
+    first = await lines.batch()
+    waits = asyncio.create_task(lines.batch())
     await asyncio.sleep(0)
-    assert not next_one.done()
+    assert not waits.done()
     lines.join(waiting(SMALL))
-    second = await next_one
-    assert shown(second) == [(2, 0)]
+    assert shown(await waits) == [(2, 0)]
     lines.handled(first)
-    assert shown(await lines.batch(2, 2)) == [(1, 2)]
+    assert shown(await lines.batch()) == [(1, ALONE)]
 
 
 async def test_closing_lets_everybody_go() -> None:
     lines = Lines()
-    waits = asyncio.create_task(lines.batch(2, 2))
+    waits = asyncio.create_task(lines.batch())
     await asyncio.sleep(0)
     assert lines.close() == []
     assert await waits == []
     lines = Lines()
     lines.join(waiting(BIG, 2))
-    assert shown(lines.close()) == [(1, 0), (1, 1)] and await lines.batch(2, 2) == []
+    assert shown(lines.close()) == [(1, 0), (1, 1)] and await lines.batch() == []
