@@ -153,4 +153,5 @@ def config(random: Random, loose: bool = False, size: Size = LARGE) -> dict[str,
         "inherit_memory": random.random() < 0.3,
         "convergence": policy(random, loose),
         "retry": {"max_attempts": random.randint(1, 3), "base_delay": 1.0, "max_delay": 4.0},
+        "max_in_flight": random.choice((1, 2, 256, 256, 256)),
     }

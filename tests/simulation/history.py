@@ -25,7 +25,8 @@ class History:
         config = started.config
         rules = {r["type"]: r for r in started.topology["rules"]}
         self._most_branches = rules.get("MaxBranchesRule", {}).get("max_branches", 10**9)
-        self._most_parallel = rules.get("MaxParallelBranchesRule", {}).get("max_parallel_branches", 10**9)
+        most = rules.get("MaxParallelBranchesRule", {}).get("max_parallel_branches", 10**9)
+        self._most_parallel = min(most, config["max_in_flight"])
         budgets = [r for r in started.topology["rules"] if r["type"] == "BudgetRule"]
         self._most_tokens = min((r["max_tokens"] for r in budgets if r.get("max_tokens") is not None), default=10**9)
         self._most_cost = min((r["max_cost"] for r in budgets if r.get("max_cost") is not None), default=10**9)
@@ -145,7 +146,7 @@ class History:
         if self._total > self._most_steps or event.step_number > most:
             raise Broken(f"{at}: step {self._total} of the run, {event.step_number} of {event.branch_id}: too many")
         if len(self._open) > self._most_parallel:
-            raise Broken(f"{at}: {len(self._open)} steps at once, max_parallel_branches = {self._most_parallel}")
+            raise Broken(f"{at}: {len(self._open)} steps at once, at most {self._most_parallel}")
         if self._tokens > self._most_tokens:
             raise Broken(f"{at}: {event.step_id} starts after {self._tokens} tokens, max = {self._most_tokens}")
         if self._cost > self._most_cost + 1e-6:
