@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from anabranch.domain.evolve import evolve
+from anabranch.domain.evolving.forks import firing_id
 from anabranch.domain.occupancy import enclosing
 from anabranch.domain.projections import draw_rows
 from anabranch.domain.recorded import Recorded, Row
@@ -34,15 +35,16 @@ def audit(events: Sequence[Recorded], kept: Iterable[RunState] = ()) -> Table:
         evolve(state, one)
         if one.version in awaited:
             _same(awaited[one.version], state)
-        whole = after is None or (after.causation_id != one.causation_id and not isinstance(after.event, RunForked))
-        if whole and (after is None or not one.version % every):  # a run may be forked in the middle of a turn
-            at = f"version {state.version}, {type(one.event).__name__}"
-            told, counted = _told(state), _counted(state)
+        if after is not None and one.version % every:
+            continue
+        at = f"version {state.version}, {type(one.event).__name__}"
+        _draw(state, table)
+        stale = [row for row in _shown(state) if table.get(_key(row)) != row.values]
+        assert not stale, f"{at}: stale rows: {stale}"
+        if after is None or (after.causation_id != one.causation_id and not isinstance(after.event, RunForked)):
+            told, counted = _told(state), _counted(state)  # a run may be forked in the middle of a turn
             wrong = {k: (told[k], counted[k]) for k in told if told[k] != counted[k]}
             assert not wrong, f"{at}: {wrong}"
-            _draw(state, table)
-            stale = [row for row in _shown(state) if table.get(_key(row)) != row.values]
-            assert not stale, f"{at}: stale rows: {stale}"
     return table
 
 
@@ -89,6 +91,7 @@ def _told(s: RunState) -> Counts:
         "timed": {f.id: (f.busy, f.asking) for f in s.forks.values() if f.clock is not None},
         "clocks": {at for at, clock in _clocks(s).items() if clock.since is not None},
         "timers": set(s.timers),
+        "traces": set(s.convergences),
     }
 
 
@@ -114,6 +117,7 @@ def _counted(s: RunState) -> Counts:
         "timed": {f.id: _inside(s, f) for f in forks if f.clock is not None},
         "clocks": _going(s),
         "timers": _timers(s),
+        "traces": _traces(s),
     }
 
 
@@ -178,3 +182,10 @@ def _timers(s: RunState) -> set[str]:
     clocks = {f"fork/{f.id}" for f in s.forks.values() if f.clock is not None and f.clock.since is not None}
     run = {"run"} if s.clock is not None and s.clock.since is not None else set()
     return retries | asks | clocks | run
+
+
+def _traces(s: RunState) -> set[str]:
+    """Open are the forks that somebody waits for, and of each convergence node the firing that follows, no other."""
+    due = {firing_id(s, node) for node in s.parked}
+    left = {c.id for c in s.convergences.values() if c.kind == "node" and c.id == firing_id(s, c.node or "")}
+    return due | left | {f.id for f in s.forks.values() if f.owner is not None and not f.closed}

@@ -7,7 +7,7 @@ Seen = Mapping[tuple[str, str, str], int]
 BOTH = ("close", "connect", "probe", "publish", "publish, done", "publish, half", "read", "unit", "commit")
 DECIDERS = (
     *(*BOTH, "ack", "ack, done", "append", "caused_by", "ready", "commit, done", "consume"),
-    *("park", "park, done", "take"),
+    *("park", "park, done", "requeue", "take"),
 )
 CALLS = {
     "router": DECIDERS,

@@ -5,13 +5,16 @@ One reading of the events, without the state: what the rules believe to have cou
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from anabranch.domain.clocks import after
 from anabranch.domain.recorded import Recorded
 from anabranch_contracts import events as e
 
 JSON = Any
+LATER = e.StepResultDiscarded | e.CheckpointCreated | e.OutcomeAwaited  # what comes after the end of a run
 
 
 class Broken(AssertionError):
@@ -42,9 +45,13 @@ class History:
         self._lives: Counter[str] = Counter()
         self._exact = exact
         self._due: dict[str, str] = {}
+        self._patience: dict[str, float] = {}
+        self._timed: set[str] = set()
         self._at = self._past = ""
         self._total = self._tokens = 0
         self._cost = 0.0
+        self._over = False
+        self._overspent: UUID | None = None
 
     def read(self, recorded: Iterable[Recorded]) -> None:
         """All of it; raises `Broken`."""
@@ -55,19 +62,33 @@ class History:
             position = one.position
             self._timely(one)
             self._one(one.event, f"version {one.version}")
+            self._thrifty(one)
+
+    def _thrifty(self, one: Recorded) -> None:
+        """The turn in which more is spent than may be is the run's last, unless another run starts from the middle."""
+        over = self._tokens > self._most_tokens or self._cost > self._most_cost + 1e-6
+        if over and not self._over:
+            self._overspent = one.causation_id
+        elif isinstance(one.event, e.RunForked):
+            self._overspent = None
+        elif self._overspent not in (None, one.causation_id) and not isinstance(one.event, LATER):
+            raise Broken(f"version {one.version}: the run goes on after {self._tokens} tokens, {self._cost:g} of money")
+        self._over = over
 
     def _timely(self, one: Recorded) -> None:
         """Nothing happens before it is due; whether it is due is told by the clock that the event is dated by."""
         event, at = one.event, one.at.isoformat()
         match event:
-            case e.RunForked():  # into a world that begins anew: what was due in the past is due
-                self._past = self._at
+            case e.RunForked():
+                self._begin_anew(one)
             case e.StepRetryScheduled(branch_id=about, due_at=due):
                 self._due[about] = due
             case e.UserInputRequested(request_id=about, expires_at=str(due)):
                 self._due[about] = due
+                self._patience[about] = (datetime.fromisoformat(due) - one.at).total_seconds()
             case e.ForkOpened(fork_id=about, policy={"timeout": float(seconds)}) if self._exact:
                 self._due[about] = after(one.at, seconds).isoformat()
+                self._timed.add(about)
             case (
                 e.StepRequested(branch_id=about)
                 | e.BranchHeld(branch_id=about)
@@ -80,8 +101,19 @@ class History:
                 pass
         self._at = at
 
+    def _begin_anew(self, one: Recorded) -> None:
+        """Into a world whose time begins anew: what was due in the past is due, and clocks count from here.
+
+        How much of a fork's time was over is not known here.
+        """
+        self._past = self._at
+        for about in self._due.keys() & self._patience.keys():
+            self._due[about] = after(one.at, self._patience[about]).isoformat()
+        for about in self._due.keys() & self._timed:
+            del self._due[about]
+
     def _not_before(self, about: str, at: str) -> None:
-        if max(at, self._past) < self._due.pop(about, ""):
+        if max(at, "" if about in self._patience else self._past) < self._due.pop(about, ""):
             raise Broken(f"{about}: at {at}, before it was due")
 
     def _one(self, event: Any, at: str) -> None:

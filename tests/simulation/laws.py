@@ -12,21 +12,18 @@ import orjson
 
 from anabranch.domain.recorded import Recorded
 from anabranch.runtime.memory.store import MemoryStore
-from anabranch.runtime.ports import Delivery
 from anabranch_contracts import events as e
+from tests.simulation.acks import ENDS
 from tests.simulation.audit import audit
 from tests.simulation.history import History
+from tests.simulation.meetings import Meetings
 from tests.simulation.outsiders import RUBBISH
 from tests.simulation.run import Run, neighbours
 from tests.simulation.world import World
 
 JSON = Any
-ENDS = (e.RunCompleted, e.RunFailed, e.RunCancelled, e.RunRejected)
 HASHES = f"PYTHONHASHSEED={seed} " if (seed := environ.get("PYTHONHASHSEED")) else ""
 TABLES = ("run_rows", "branch_rows", "step_rows", "convergences", "timers", "user_requests", "checkpoints")
-HEARD = ("step.completed", "step.failed", "user.provided", "run.checkpoint")
-NEVER = 10**9
-ASKED = ("run.requested", "run.fork")
 LATE = ("is not open", "checkpoint 'before")
 COMPARED = ("run_rows", "branch_rows", "step_rows", "convergences")
 TIMING = {
@@ -55,7 +52,9 @@ def one_outcome(events: Iterable[Recorded]) -> None:
     ends = [r for r in events if isinstance(r.event, ENDS)]
     assert len(ends) == 1, f"{len(ends)} terminal events"
     after = {type(r.event).__name__ for r in events if r.version > ends[0].version}
-    assert after <= {"StepResultDiscarded", "CheckpointCreated", "RunForked"}, f"after the end: {after}"
+    assert after <= {"StepResultDiscarded", "CheckpointCreated", "RunForked", "OutcomeAwaited"}, (
+        f"after the end: {after}"
+    )
     accepted = [r.event.step_id for r in events if isinstance(r.event, e.StepCompleted)]
     assert len(accepted) == len(set(accepted)), "a step was accepted twice"
     fired = [r.event.convergence_id for r in events if isinstance(r.event, e.BranchConverged)]
@@ -96,40 +95,15 @@ def nothing_live(world: World) -> None:
 
 
 def nothing_is_lost(world: World) -> None:
-    """What was acked has caused an event or was parked, no queue holds more; only rubbish and late words are parked."""
-    odd = [r for d, r in world.parked if d.body not in RUBBISH and not any(known in r for known in LATE)]
+    """What was acked was done, no queue holds more, outcomes are told; only rubbish and late words are parked."""
+    odd = [r for d, r in world.ledger.parked if d.body not in RUBBISH and not any(known in r for known in LATE)]
     assert not odd, odd
-    first = firsts(world)
-    parked = {d.message_id for d, _ in world.parked}
-    lost = [d for d, stored in world.acked if d.message_id not in parked and stored < first.get(ledger(d), NEVER)]
-    assert not lost, [(d.routing_key, d.body) for d in lost]
+    lost = list(world.ledger.lost({str(run.run_id): run.recorded for run in world.runs}))
+    assert not lost, lost
     assert not world.waiting(), f"left in queues: {world.waiting()}"
     assert not world.misheard, world.misheard
-
-
-def firsts(world: World) -> dict[Any, int]:
-    """The position in the log of the first event by each message, of each run, and of each run's end."""
-    found: dict[Any, int] = {None: 0}
-    for run in world.runs:
-        events = run.recorded
-        found["begun", str(run.run_id)] = events[0].position
-        for r in events:
-            found.setdefault(str(r.causation_id), r.position)
-            if isinstance(r.event, ENDS):
-                found["over", str(run.run_id)] = r.position
-    return found
-
-
-def ledger(delivery: Delivery) -> Any:
-    """What must be stored before a message is acked: an event of its own, of its run, or its run's end."""
-    key, run_id = delivery.routing_key, delivery.correlation_id
-    if key in HEARD or delivery.body in RUBBISH:
-        return delivery.message_id
-    if key in ASKED:
-        return "begun", run_id
-    if key == "run.cancel" and b"branch_id" not in delivery.body:
-        return "over", run_id
-    return None
+    unheard = [run.run_id for run in world.runs if run.outsiders.wants_outcome and not world.ledger.told(run.run_id)]
+    assert world.wiped or not unheard, f"nobody was told the outcome of {unheard}"
 
 
 def outcome(run: Run | World) -> JSON:
@@ -171,6 +145,7 @@ def lawful(world: World) -> None:
         nothing_starts_while_paused(events)
         if isinstance(events[0].event, e.RunStarted):
             History(events[0].event, exact=not world.spread).read(events)
+            Meetings().read(events)
     replays(world)
     nothing_live(world)
     nothing_is_lost(world)

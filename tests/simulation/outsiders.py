@@ -9,6 +9,8 @@ from anabranch_contracts.addresses import step_key
 JSON = Any
 PLANS = ["none", "none", "none", "pause", "pause", "cancel run", "cancel branch"]
 OVER = ("unknown", "completed", "failed", "cancelled", "rejected")
+CLIENT = "client"  # where answers go
+COMMANDS = ("run.pause", "run.resume", "run.cancel")
 RUBBISH = [b"{", b'{"run_id": 7}', b'"\xff"', b"[]"]
 
 
@@ -30,8 +32,8 @@ class Reachable(Protocol):
         """The run's rows."""
         ...
 
-    def send(self, key: str, body: JSON) -> None:
-        """Publish a message."""
+    def send(self, key: str, body: JSON, reply_to: str | None = None) -> None:
+        """Publish a message; the answer goes to `reply_to`."""
         ...
 
 
@@ -44,7 +46,13 @@ class Outsiders:
         self._plan = world.random.choice(PLANS) if meddle else "none"
         self._left = 3
         self._rubbish = world.random.randint(1, 3) if meddle and world.random.random() < 0.3 else 0
+        self._reply_to = CLIENT if world.random.random() < 0.7 else None
         self.disturbed = False
+
+    @property
+    def wants_outcome(self) -> bool:
+        """Whether the outcome is to be told."""
+        return self._reply_to is not None
 
     def part(self) -> None:
         """They go."""
@@ -54,7 +62,7 @@ class Outsiders:
         """Request the run; safe to say again, for it has an id."""
         world = self._world
         if world.fork is not None:
-            world.send("run.fork", {"new_run_id": str(world.run_id), **world.fork})
+            world.send("run.fork", {"new_run_id": str(world.run_id), **world.fork}, self._reply_to)
         else:
             self._tell("run.requested", task="go", topology=world.topology, config=world.config)
 
@@ -90,7 +98,7 @@ class Outsiders:
         return True
 
     def _tell(self, key: str, **fields: JSON) -> None:
-        self._world.send(key, {"run_id": str(self._world.run_id), **fields})
+        self._world.send(key, {"run_id": str(self._world.run_id), **fields}, self._reply_to)
 
     def _meddle(self) -> None:
         random = self._world.random

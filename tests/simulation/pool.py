@@ -61,7 +61,7 @@ def _play(first: int, size: int) -> Played:
             with _within(PATIENCE):
                 check(seed, seed * 7919, tally)
         except Violation as violation:
-            broken.append(_told(violation))
+            broken.append(str(violation)[:3000] if broken else _told(violation))
         except Exception as defect:  # of the simulator, or no memory was left
             broken.append(f"seed {seed}: {defect!r}\n{_command(seed)}")
     gc.collect()
@@ -69,7 +69,7 @@ def _play(first: int, size: int) -> Played:
 
 
 def _told(violation: Violation) -> str:
-    """The finding, and beneath it the small one."""
+    """The finding, and beneath it the small one; where a batch has several, they are likely one."""
     try:
         with _within(SHRINKING):
             small = shrink(violation.case).replay

@@ -87,6 +87,7 @@ class Inbox(Port):
     def __init__(self, party: Any, inner: Any, transport: "Transport") -> None:
         super().__init__(party, inner)
         self._transport = transport
+        self._taken: dict[Any, int] = {}
 
     def cut(self) -> None:
         self._transport.cut()
@@ -101,6 +102,7 @@ class Inbox(Port):
         taken: list[Delivery] = await self.inner.take(min(limit, random.choice((1, 1, 2, 8, 256))))
         if self._transport.lost:
             raise Unavailable("the consumer is gone")
+        self._taken |= dict.fromkeys((delivery.tag for delivery in taken), self.party.world.loop.steps)
         if len(taken) > 1:
             random.shuffle(taken)
         return taken
@@ -110,7 +112,7 @@ class Inbox(Port):
             raise Unavailable("the consumer is gone; its deliveries will be offered again")
         await self.party.seam("ack", self.cut)
         await self.inner.ack(deliveries)
-        self.party.acked(deliveries)
+        self.party.acked(deliveries, self._taken)
         await self.party.seam("ack, done", self.cut)
 
     async def requeue(self, deliveries: Sequence[Delivery]) -> None:
@@ -166,7 +168,7 @@ class Transport(Port):
     async def park(self, delivery: Delivery, reason: str) -> None:
         await self.party.seam("park", self.cut)
         await self.inner.park(delivery, reason)
-        self.party.world.parked.append((delivery, reason))
+        self.party.world.ledger.parked.append((delivery, reason))
         await self.party.seam("park, done", self.cut)
 
     def listen_signals(self, pattern: str) -> AsyncIterator[tuple[str, bytes]]:

@@ -105,10 +105,9 @@ class Process:
         """The states it keeps."""
         return list(self.actor.handler._cache._states.values()) if self.actor is not None and not self.dead else []
 
-    def acked(self, deliveries: Sequence[Delivery]) -> None:
+    def acked(self, deliveries: Sequence[Delivery], taken: dict[Any, int]) -> None:
         """The broker will not offer these again."""
-        if self.role != "worker":
-            self.world.acked += [(delivery, self.world.stored) for delivery in deliveries]
+        self.world.ledger.ack(self.role, deliveries, taken, self.world.loop.steps, self.world.stored)
 
     def toss(self) -> bool:
         """A coin."""

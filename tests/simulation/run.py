@@ -51,9 +51,9 @@ class Run:
         """Its rows of a table."""
         return [r for r in self.store.tables[table].values() if r["run_id"] == self.run_id]
 
-    def send(self, key: str, body: JSON) -> None:
+    def send(self, key: str, body: JSON, reply_to: str | None = None) -> None:
         """Publish a message from outside."""
-        self.world.send(key, body, str(self.run_id))
+        self.world.send(key, body, str(self.run_id), reply_to)
 
     def person(self, request: JSON) -> JSON:
         """What a person says."""

@@ -29,8 +29,9 @@ import structlog
 from anabranch.branch_supervisor.app import TICK_SECONDS
 from anabranch.runtime.memory.store import MemoryStore
 from anabranch.runtime.memory.transport import MemoryBroker
-from anabranch.runtime.ports import Delivery, Outgoing
+from anabranch.runtime.ports import Outgoing
 from anabranch_contracts.addresses import PARKED_QUEUE
+from tests.simulation.acks import Ledger
 from tests.simulation.answers import Cast, person
 from tests.simulation.faults import Faults, Numbers
 from tests.simulation.loop import SeededLoop
@@ -64,7 +65,12 @@ class Broker(MemoryBroker):
         for queue in self.queues.values():
             queue.watchers.clear()
 
+    def direct(self, message: Outgoing) -> None:
+        self._world.ledger.replied(message)
+        super().direct(message)
+
     def route(self, message: Outgoing) -> None:
+        self._world.ledger.published(message, self._world.loop.steps)
         faults = self._world.faults
         faults.left_on_way -= 1
         fault = faults.on_way() if faults.left_on_way <= 0 else None
@@ -94,8 +100,7 @@ class World:
         self.loop = SeededLoop(self.random)
         self.faults = Faults(Random(self.schedule + 1), self.faulty, self.only)
         self.seen: Counter[str] = Counter()
-        self.acked: list[tuple[Delivery, int]] = []
-        self.parked: list[tuple[Delivery, str]] = []
+        self.ledger = Ledger()
         self.misheard: list[str] = []
         self.ending = self.wiped = self.recovered = False
         self.ids = 0
@@ -187,10 +192,12 @@ class World:
         queues = self.broker.queues.items()
         return {name: len(queue.ready) for name, queue in queues if queue.ready and name != PARKED_QUEUE}
 
-    def send(self, key: str, body: JSON, about: str) -> None:
+    def send(self, key: str, body: JSON, about: str, reply_to: str | None = None) -> None:
         """Publish a message from outside."""
         content = body if isinstance(body, bytes) else orjson.dumps(body)
-        self.broker.route(Outgoing(key, content, self.new_id(), "", about))
+        message = Outgoing(key, content, self.new_id(), "", about, reply_to=reply_to)
+        self.ledger.sent[str(message.message_id)] = self.stored
+        self.broker.route(message)
 
     def person(self, request: JSON) -> JSON:
         """What a person says."""
