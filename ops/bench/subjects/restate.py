@@ -184,7 +184,8 @@ async def opened() -> AsyncIterator[Ingress]:
             yield Ingress(http, f"http://127.0.0.1:{ingress}", data)
     finally:
         for part in reversed(parts):
-            part.terminate()
+            if part.returncode is None:  # one that ended by itself is why we are here
+                part.terminate()
             await part.wait()
         log.close()
 
