@@ -52,6 +52,7 @@ BARS = (
     Bar("W1", "steps_per_s", 0.95, OURS, who="anabranch x4"),
     Bar("W3c", "slope", 1.3),
     Bar("W5", "growth", 1.1),
+    Bar("W5", "processor_growth", 1.1),
     Bar("W5", "bytes_growth", 1.1),
     Bar("W5", "bytes_per_turn", 2 * (4 * REPLY + 1024)),  # a turn here is two replies
     Bar("W7", "fold_events_per_s", 100_000),

@@ -83,6 +83,7 @@ FIGURES = (
     Figure("W4", "p99_ms", "ms, p99"),
     Figure("W5", "ms_per_turn", "ms a turn"),
     Figure("W5", "growth", "last 50 turns / first 50"),
+    Figure("W5", "processor_growth", "processor, last 50 / first 50"),
     Figure("W5", "bytes_per_turn", "bytes a turn"),
     Figure("W5", "bytes_growth", "bytes, second half / first"),
     Figure("W6", "p50_ms", "ms, p50"),

@@ -8,12 +8,12 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 Shares = dict[str, list[float]]
 TICKS = os.sysconf("SC_CLK_TCK")
-BROKER, DATABASE, OTHERS = "RabbitMQ", "Postgres", "others"
+BROKER, SESSIONS, DATABASE, OTHERS = "RabbitMQ", "Postgres", "Postgres itself", "others"
 
 
 def spent(database: str) -> dict[tuple[str, int], float]:
@@ -37,8 +37,9 @@ def _kind(pid: int, name: str, command: str, session: int, database: str) -> str
         return "client" if pid == os.getpid() else _module(name, command.split("\0"))
     if name == "beam.smp":
         return BROKER
-    serves = name == "postgres" and database and (database in command or "(" not in command)
-    return DATABASE if serves else None
+    if name != "postgres" or not database:
+        return None
+    return SESSIONS if database in command else DATABASE if "(" not in command else None
 
 
 def _module(name: str, words: list[str]) -> str:
@@ -48,6 +49,20 @@ def _module(name: str, words: list[str]) -> str:
     module, *rest = words[words.index("-m") + 1 :]
     part = f" {rest[0]}" if rest and rest[0].isalpha() else ""
     return module.rpartition(".")[2] + part
+
+
+def worked(database_url: str) -> float:
+    """Seconds so far, to the nanosecond, of the subject's processes and sessions; of threads that are there."""
+    database = database_url.rpartition("/")[2].partition("?")[0]
+    return sum(_ran(pid) for kind, pid in spent(database) if kind not in (BROKER, DATABASE))
+
+
+def _ran(pid: int) -> float:
+    nanoseconds = 0
+    for place in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError):
+            nanoseconds += int(place.read_text().split()[0])
+    return nanoseconds / 1e9
 
 
 def busy() -> float:
@@ -66,7 +81,8 @@ def watched(database_url: str) -> Iterator[Shares]:
     kinds = defaultdict(list)
     for (kind, pid), seconds in after.items():
         kinds[kind].append((seconds - before.get((kind, pid), 0.0)) / whole)
-    kinds[DATABASE] = [sum(kinds[DATABASE])]  # one session a connection: together
+    for kind in (SESSIONS, DATABASE):  # one process a connection: together
+        kinds[kind] = [sum(kinds[kind])]
     kinds[OTHERS] = [max(0.0, (busy() - worked) / whole - sum(map(sum, kinds.values())))]
     for kind in sorted(kinds, key=lambda one: -sum(kinds[one])):
         shares[kind] = sorted(kinds[kind], reverse=True)

@@ -7,11 +7,11 @@ from typing import Any
 
 from ops.bench.bars import BARS, Bar
 from ops.bench.contest import FIGURES, OURS, SUBJECTS, WORKLOADS, Figure
-from ops.bench.processor import BROKER, DATABASE, OTHERS, Shares
+from ops.bench.processor import BROKER, DATABASE, OTHERS, SESSIONS, Shares
 
 JSON = Any
 LIMITED, FULL = "W1", 0.9
-SEVERAL = (BROKER, DATABASE, OTHERS)  # who can be on several cores at once
+SEVERAL = (BROKER, SESSIONS, DATABASE, OTHERS)  # who can be on several cores at once
 Series = dict[tuple[str, str, str], list[float]]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Protocol
 
+from ops.bench import processor
 from ops.bench.subjects.agent import said
 
 Figures = dict[str, float]
@@ -125,15 +126,16 @@ def in_ms(seconds: list[float]) -> Figures:
 async def w5(subject: Subject, scale: float) -> Figures:
     """A conversation of 500 turns (1,000 steps): its last turns against its first, and what is kept of it."""
     turns = scaled(500, scale, 20)
-    start = await subject.stored()
+    start, ends = await subject.stored(), 2 * min(ENDS, turns // 2)
     halfway = asyncio.create_task(_stored_after(subject, turns))
+    growing = asyncio.create_task(_processor_growth(2 * turns, ends))
     ran = await checked(subject.talk(turns), said(2 * turns), 2 * turns)
     half, end = await halfway, await subject.stored()
     steps = [b - a for a, b in pairwise(ran)]
-    ends = 2 * min(ENDS, turns // 2)
     return {
         "ms_per_turn": 2000 * median(steps),
         "growth": median(steps[-ends:]) / median(steps[:ends]),
+        "processor_growth": await growing,
         "bytes_per_turn": (end - start) / turns,
         "bytes_growth": (end - half) / max(half - start, 1),
     }
@@ -141,10 +143,23 @@ async def w5(subject: Subject, scale: float) -> Figures:
 
 async def _stored_after(subject: Subject, steps: int) -> int:
     """Bytes on disk when agents have run so many times more."""
-    wanted = len(marks()) + steps
-    while os.stat(os.environ["BENCH_MARKS"]).st_size // 8 < wanted:  # noqa: ASYNC110 - a file gives no signal
-        await asyncio.sleep(0.02)
+    await _until(len(marks()) + steps)
     return await subject.stored()
+
+
+async def _until(ran: int) -> int:
+    """Wait until agents have run so often; how often they have."""
+    while (found := os.stat(os.environ["BENCH_MARKS"]).st_size // 8) < ran:  # noqa: ASYNC110 - a file gives no signal
+        await asyncio.sleep(0.005)
+    return found
+
+
+async def _processor_growth(steps: int, ends: int) -> float:
+    """Processor time a step in the last `ends` of so many steps to come / in the first."""
+    before, database = len(marks()), os.environ.get("BENCH_DATABASE_URL", "")
+    points = [(await _until(before + one), processor.worked(database)) for one in (1, 1 + ends, steps - ends, steps)]
+    first, last = ((b[1] - a[1]) / (b[0] - a[0]) if b[0] > a[0] else 0.0 for a, b in (points[:2], points[2:]))
+    return last / first if first else 1.0
 
 
 async def w6(subject: Subject, scale: float) -> Figures:

@@ -19,6 +19,7 @@ def test_a_process_of_the_subject_counts_under_its_module(tmp_path: Path) -> Non
         child = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert child.stdout is not None
         child.stdout.readline()
+        assert processor.worked("postgresql://nobody@127.0.0.1/no_such_database") >= 0.3
     child.communicate(b"\n")
     (share,) = shares["toiler hard"]
     assert 0 < share <= 1.05 and processor.OTHERS in shares

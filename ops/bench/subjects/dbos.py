@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from ops.bench.subjects import agent
 from ops.bench.subjects.fleet import Fleet, fleet, member
 
 JSON = Any
+STACK = 512 * 1024  # bytes; it begins a thread for each step, and ten thousand of them are to fit into memory
 
 
 @DBOS.step()
@@ -78,6 +80,7 @@ async def process(number: str) -> AsyncIterator[Workflows]:
         "log_level": "WARNING",
         "db_engine_kwargs": {"pool_timeout": 600},  # 10,000 steps at once wait longer than 30 s for a connection
     }
+    threading.stack_size(STACK)
     DBOS(config=config)
     await asyncio.to_thread(DBOS.launch)
     yield Workflows()
