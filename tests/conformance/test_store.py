@@ -91,6 +91,23 @@ async def test_the_fence_stores_nothing_of_a_batch_that_came_second(store: Store
     assert await versions(store, second) == [] and await versions(store, first) == [1]
 
 
+async def test_who_holds_nothing_stores_all_or_nothing_too(store: Store) -> None:
+    first, second = uuid4(), uuid4()
+    await append(store, first, 1)
+    timer = Row("timers", {"run_id": second, "timer_id": "run", "due_at": NOW})
+    for rows in ([run_row(second, 1)], [run_row(second, 1), timer]):
+        with pytest.raises(Conflict):
+            async with store.unit([second, first], hold=False) as unit:
+                await unit.append([event(second, 1), event(first, 1)], rows)
+    assert await versions(store, second) == [] and await store.due_runs(NOW) == {}
+    async with store.unit([second, first], hold=False) as unit:
+        read = await unit.read({first: 0, second: 0}, "r")
+        await unit.append([event(second, 1), event(first, 2)], [run_row(second, 1), run_row(first, 2), timer])
+    assert [len(stream.events) for stream in read.values()] == [1, 0]
+    assert await versions(store, second) == [1] and await versions(store, first) == [1, 2]
+    assert await store.due_runs(NOW) == {second: NOW}
+
+
 async def test_events_are_found_by_the_message_that_caused_them(store: Store) -> None:
     run_id, other = uuid4(), uuid4()
     await append(store, run_id, 1, 2, cause=7)

@@ -64,9 +64,9 @@ class Store(Port):
     """The event store as one party reaches it."""
 
     @asynccontextmanager
-    async def unit(self, runs: Sequence[Any]) -> AsyncIterator[Unit]:
+    async def unit(self, runs: Sequence[Any], hold: bool = True) -> AsyncIterator[Unit]:
         await self.party.seam("unit", self.cut)
-        async with self.inner.unit(runs) as inner:
+        async with self.inner.unit(runs, hold) as inner:
             unit = Unit(self.party, inner)
             yield unit
             await unit.commit()

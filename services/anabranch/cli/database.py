@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from anabranch.client import queries
 from anabranch.runtime.postgres.embedded import EmbeddedPostgres, running_url
-from anabranch.runtime.postgres.engine import create_engine
 from anabranch.runtime.postgres.schema import WrongSchema, require
+from anabranch.runtime.postgres.store import PostgresStore
 from anabranch.runtime.settings import load
 from anabranch_contracts.errors import AnabranchError
 
@@ -30,17 +30,24 @@ async def database_url() -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def database() -> AsyncIterator[AsyncEngine]:
-    """An engine on a database that this release can use."""
+async def opened_store() -> AsyncIterator[PostgresStore]:
+    """The store of a database that this release can use."""
     async with database_url() as url:
-        engine = create_engine(url)
+        opened = PostgresStore(url)
         try:
-            await require(engine)
-            yield engine
+            await require(opened.engine)
+            yield opened
         except WrongSchema as why:
             raise NoDatabase(str(why), hint=why.mend) from None
         finally:
-            await engine.dispose()
+            await opened.close()
+
+
+@asynccontextmanager
+async def database() -> AsyncIterator[AsyncEngine]:
+    """The same, for questions in plain SQL."""
+    async with opened_store() as store:
+        yield store.engine
 
 
 async def find(engine: AsyncEngine, run: str) -> UUID:

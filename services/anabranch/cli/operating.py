@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 
-from anabranch.cli.database import database, database_url
+from anabranch.cli.database import database_url, opened_store
 from anabranch.cli.output import as_json
 from anabranch.runtime.postgres import migrate as migrations
 from anabranch.runtime.postgres import rebuild as projections
 from anabranch.runtime.postgres.schema import current
-from anabranch.runtime.postgres.store import PostgresStore
 
 
 def migrate(*, phase: migrations.Phase = "pre", json: bool = False) -> None:
@@ -48,8 +47,8 @@ def verify(*, json: bool = False) -> int:
     """
 
     async def do() -> list[str]:
-        async with database() as engine:
-            return await projections.verify(PostgresStore(engine))
+        async with opened_store() as store:
+            return await projections.verify(store)
 
     differences = asyncio.run(do())
     if json:
@@ -69,8 +68,8 @@ def rebuild(*, json: bool = False) -> None:
     """
 
     async def do() -> int:
-        async with database() as engine:
-            return await projections.rebuild(PostgresStore(engine))
+        async with opened_store() as store:
+            return await projections.rebuild(store)
 
     count = asyncio.run(do())
     as_json({"runs": count}) if json else print(f"{count} runs rebuilt")

@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from anabranch.cli.database import database, find
+from anabranch.cli.database import find, opened_store
 from anabranch.cli.output import as_json
 from anabranch.client import queries
 from anabranch.runtime import recovery
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.marks import agree, known
 from anabranch.runtime.ports import Denied, Store, Transport
-from anabranch.runtime.postgres.store import PostgresStore
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch.runtime.recovery import Report
 from anabranch.runtime.restoring import Cleared, clear
@@ -53,14 +52,14 @@ async def _recover(run: str | None, after_restore: bool, json: bool) -> tuple[Re
         "critical", settings.log_format, settings.redaction
     )  # what is left out, or set aside, is in what we print
     transport = RabbitTransport(required(settings.amqp_url, "ANABRANCH_AMQP_URL"), settings.queue_type)
-    async with database() as engine:
-        only = None if run is None else [await find(engine, run)]
+    async with opened_store() as store:
+        cleared = None
+        only = None if run is None else [await find(store.engine, run)]
         try:
             await transport.connect()
-            store, cleared = PostgresStore(engine), None
             async with _watch(store) as held:
                 if after_restore:
-                    agents = await queries.rows(engine, queries.AGENTS)
+                    agents = await queries.rows(store.engine, queries.AGENTS)
                     cleared = await clear(transport, [row["agent"] for row in agents])
                 with _progress(json) as told:
                     report = await recovery.recover(store, transport, only=only, told=told)

@@ -25,11 +25,12 @@ from anabranch.domain.state import RunState
 from anabranch.domain.turn import Refused, Turn
 from anabranch.runtime import outbox
 from anabranch.runtime.cache import StateCache, freeze, reducer_hash, snapshot_due
-from anabranch.runtime.hydrating import hydrate
+from anabranch.runtime.hydrating import Hydrated, hydrate, outdated
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.outbox import Batch
 from anabranch.runtime.ports import Conflict, Delivery, Inbox, Store, Transport, Unavailable, Unit
 from anabranch.runtime.reading import Inbound, Unreadable, read
+from anabranch.runtime.solitude import Solitude
 from anabranch.runtime.telemetry import (
     APPEND_SECONDS,
     CONFLICTS,
@@ -73,6 +74,7 @@ class Handler:
         self._appending = APPEND_SECONDS.labels(decider.actor)
         self._publishing = PUBLISH_SECONDS.labels(decider.actor)
         self._counted, self._left = MESSAGES.labels(decider.actor), LEFT.labels(decider.actor)
+        self._solitude = Solitude()
         self.newer: set[UUID] = set()
         reducer_hash()  # of the code that is loaded now, whatever is installed beside it later
 
@@ -155,22 +157,25 @@ class Handler:
         """Decide and store; whoever was second reads again and decides again."""
         for _ in range(MAX_CONFLICTS):
             try:
-                return await self._decide_and_store(inbound)
+                return await self._decide_and_store(inbound, self._solitude.holds(inbound))
             except Conflict:
                 CONFLICTS.labels(self.service).inc()
+                self._solitude.disturbed()
         raise Conflict(f"{MAX_CONFLICTS} times another writer was first")
 
-    async def _decide_and_store(self, inbound: Sequence[Inbound]) -> Batch:
+    async def _decide_and_store(self, inbound: Sequence[Inbound], alone: bool) -> Batch:
         run_ids = sorted({one.run_id for one in inbound})
         batch = Batch()
         try:
-            async with self._store.unit(run_ids) as unit:
-                await self._hydrate(unit, run_ids, batch)
+            async with self._store.unit(run_ids, hold=not alone) as unit:
+                believed = await self._hydrate(unit, run_ids, batch, alone)
                 inbound = await self._foldable(unit, inbound, batch)
                 handled = await self._recall(unit, inbound, batch)
                 with self._deciding.time():
                     self._decide(inbound, handled, batch)
                     self._draw(batch)
+                if believed and await outdated(unit, batch.silent()):
+                    raise Conflict("another writer has been at it")
                 if batch.events:
                     with self._appending.time():
                         await unit.append(batch.events, batch.rows, batch.snapshots)
@@ -182,13 +187,18 @@ class Handler:
             self._cache.put(state)
         return batch
 
-    async def _hydrate(self, unit: Unit, run_ids: Sequence[UUID], batch: Batch) -> None:
-        found = await hydrate(unit, {run_id: self._cache.get(run_id) for run_id in run_ids})
+    async def _hydrate(self, unit: Unit, run_ids: Sequence[UUID], batch: Batch, alone: bool) -> bool:
+        """Whether the states are those of the cache, and the log was not asked."""
+        cached = {run_id: self._cache.get(run_id) for run_id in run_ids}
+        kept = {run_id: state for run_id, state in cached.items() if state is not None}
+        believed = alone and len(kept) == len(cached)
+        found = Hydrated(kept) if believed else await hydrate(unit, cached)
         for run_id, state in found.states.items():
             forget_touches(state)
             batch.states[run_id], batch.before[run_id] = state, state.version
         for run_id, why in found.newer.items():
             self._leave(run_id, why)
+        return believed
 
     def _leave(self, run_id: UUID, why: str) -> None:
         if run_id not in self.newer:

@@ -47,6 +47,12 @@ async def hydrate(unit: Unit, cached: Mapping[UUID, RunState | None]) -> Hydrate
     return found
 
 
+async def outdated(unit: Unit, versions: Mapping[UUID, int]) -> bool:
+    """Whether the log has more of these runs: a fence only tells where something is recorded."""
+    streams = await unit.read(versions, reducer_hash()) if versions else {}
+    return any(stream.events or stream.unknown is not None for stream in streams.values())
+
+
 def _starts(
     cached: Mapping[UUID, RunState | None], streams: Mapping[UUID, Stream]
 ) -> tuple[dict[UUID, RunState | None], list[UUID]]:

@@ -35,6 +35,11 @@ class Batch:
     rows: list[Row] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
 
+    def silent(self) -> dict[UUID, int]:
+        """Versions of the runs of which nothing is recorded."""
+        changed = {event.run_id for event in self.events}
+        return {run_id: state.version for run_id, state in self.states.items() if run_id not in changed}
+
 
 def by_run(events: Sequence[Recorded]) -> dict[UUID, list[Recorded]]:
     """Events of each run, in order."""

@@ -142,8 +142,11 @@ class Store(Protocol):
         """Raises `Unavailable` where it cannot be reached, or its schema is not one for this release."""
         ...
 
-    def unit(self, runs: Sequence[UUID]) -> AbstractAsyncContextManager[Unit]:
-        """Open a transaction, locking the heads of `runs` in id order (unknown runs lock nothing)."""
+    def unit(self, runs: Sequence[UUID], hold: bool = True) -> AbstractAsyncContextManager[Unit]:
+        """Open a transaction, locking the heads of `runs` in id order (unknown runs lock nothing).
+
+        `hold` False = nothing is locked, reads are of different moments, and the append is all of the transaction.
+        """
         ...
 
     def subscribe(self, after: tuple[int, int] = (0, 0), batch: int = 1000) -> AsyncIterator[list[Recorded]]:

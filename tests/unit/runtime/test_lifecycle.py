@@ -190,7 +190,7 @@ class Full(MemoryStore):
         self.asked, self.answer = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
-    async def unit(self, runs: Sequence[UUID]) -> AsyncIterator[MemoryUnit]:
+    async def unit(self, runs: Sequence[UUID], hold: bool = True) -> AsyncIterator[MemoryUnit]:
         self.asked.set()
         await self.answer.wait()
         raise Unavailable("no room")

@@ -48,7 +48,7 @@ class MemoryStore:
         """It always is."""
 
     @asynccontextmanager
-    async def unit(self, runs: Sequence[UUID]) -> AsyncIterator["MemoryUnit"]:
+    async def unit(self, runs: Sequence[UUID], hold: bool = True) -> AsyncIterator["MemoryUnit"]:
         """A transaction; nothing is locked, the fence decides."""
         yield MemoryUnit(self)
 

@@ -64,10 +64,10 @@ async def rebuild(store: PostgresStore) -> int:
 
 async def _rewrite(unit: PostgresUnit, run_ids: Sequence[UUID]) -> None:
     """The heads are locked, so nobody appends or erases meanwhile."""
-    events = await unit.execute(sql.READ, (run_ids, [0] * len(run_ids)))
+    events = await unit.execute(sql.READ, run_ids, [0] * len(run_ids))
     rows = [row for _, one in groupby(map(recorded, events), attrgetter("run_id")) for row in fold_rows(one)]
     for table in sql.COLUMNS:
-        await unit.execute(sql.DELETE_ROWS[table], (run_ids,))
+        await unit.execute(sql.DELETE_ROWS[table], run_ids)
     await unit.write_rows(rows)
 
 
@@ -99,8 +99,8 @@ def _keyed(rows: list[Row]) -> dict[str, Keyed]:
 
 async def _stored(unit: PostgresUnit, table: str, run_id: UUID) -> Keyed:
     found: Keyed = {}
-    for row in await unit.execute(sql.STORED_ROWS[table], (run_id,)):
-        values = {k: _plain(k, v) for k, v in row._mapping.items()}
+    for row in await unit.execute(sql.STORED_ROWS[table], run_id):
+        values = {k: _plain(k, v) for k, v in row.items()}
         found["/".join(str(values[k]) for k in sql.KEYS[table][1:])] = values
     return found
 

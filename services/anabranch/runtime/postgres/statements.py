@@ -34,7 +34,7 @@ APPEND = (
     "SELECT run_id, version, type, schema_version, data::jsonb, message_id, causation_id, actor, recorded_at "
     "FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::smallint[], $5::text[], $6::uuid[], $7::uuid[], "
     "$8::text[], $9::timestamptz[]) WITH ORDINALITY AS "
-    "n(run_id, version, type, schema_version, data, message_id, causation_id, actor, recorded_at, place) "
+    "n(run_id, version, type, schema_version, data, message_id, causation_id, actor, recorded_at, place), locked "
     "ORDER BY place"
 )
 SUBSCRIBE = (
@@ -81,13 +81,13 @@ COLUMNS: dict[str, str] = {
 }
 
 
-def _upsert(table: str, place: int = 1) -> str:
+def _upsert(table: str, place: int = 1, after: str = "") -> str:
     columns = COLUMNS[table].split()
     key, names = ", ".join(KEYS[table]), ", ".join(columns)
     changes = ", ".join(f"{c} = excluded.{c}" for c in columns if c not in KEYS[table])
     return (
         f"INSERT INTO anabranch.{table} ({names}) "
-        f"SELECT {names} FROM jsonb_populate_recordset(NULL::anabranch.{table}, ${place}::jsonb) "
+        f"SELECT {names} FROM jsonb_populate_recordset(NULL::anabranch.{table}, ${place}::jsonb){after} "
         f"ON CONFLICT ({key}) DO UPDATE SET {changes}"
     )
 
@@ -95,8 +95,12 @@ def _upsert(table: str, place: int = 1) -> str:
 UPSERT = {table: _upsert(table) for table in COLUMNS}
 WITH_EVENTS = ("run_rows", "branch_rows", "step_rows")
 """Tables that change with nearly every event: their rows are written by the statement that appends."""
-_RUNS, _BRANCHES, _STEPS = (_upsert(table, 10 + i) for i, table in enumerate(WITH_EVENTS))
-RECORD = f"WITH appended AS ({APPEND}), runs AS ({_RUNS}), branches AS ({_BRANCHES}) {_STEPS}"
+_RUNS, _BRANCHES, _STEPS = (_upsert(table, 10 + i, ", locked") for i, table in enumerate(WITH_EVENTS))
+RECORD = (
+    f"WITH heads AS MATERIALIZED ({LOCK_HEADS}), locked AS MATERIALIZED (SELECT count(*) FROM heads), "
+    f"appended AS ({APPEND}), runs AS ({_RUNS}), branches AS ({_BRANCHES}) {_STEPS}"
+)
+"""The heads are locked before anything is written, so that two writers of the same runs never lock crosswise."""
 
 DELETE_ROWS = {table: f"DELETE FROM anabranch.{table} WHERE run_id = ANY($1::uuid[])" for table in COLUMNS}
 STORED_ROWS = {
