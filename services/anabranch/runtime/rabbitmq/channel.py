@@ -6,7 +6,9 @@ from functools import partial
 from typing import Any
 
 from pika import BasicProperties, spec
-from pika.exceptions import AMQPChannelError, ChannelClosedByBroker
+from pika.exceptions import AMQPChannelError, ChannelClosedByBroker, ChannelWrongStateError
+
+from anabranch.runtime.rabbitmq.packets import Properties, packet
 
 Received = Callable[[Any, spec.Basic.Deliver, BasicProperties, bytes], None]
 """What a consumer is called with: pika's channel, method, properties, body."""
@@ -108,6 +110,15 @@ class Channel:
         replies = [(spec.Basic.CancelOk, {"consumer_tag": tag})]
         self.raw._rpc(spec.Basic.Cancel(consumer_tag=tag), partial(settle, answer), replies)
         await self.unless_closed(answer)
+
+    def publish(self, exchange: str, key: str, body: bytes, properties: Properties, mandatory: bool) -> None:
+        """Write a message; raises `ChannelWrongStateError` on a channel that is closed."""
+        if not self.raw.is_open:
+            raise ChannelWrongStateError("the channel is closed")
+        wire = self.raw.connection
+        most = wire._body_max_length
+        frames = packet(self.raw.channel_number, exchange, key, body, properties, mandatory, most)
+        wire._output_marshaled_frames([frames])
 
     async def confirm(self, confirmed: Callable[[Any], None], returned: Callable[..., None]) -> None:
         """Have the broker say what came of each publish."""

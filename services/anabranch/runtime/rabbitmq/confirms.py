@@ -11,6 +11,7 @@ from pika.exceptions import ShortStringTooLong, UnsupportedAMQPFieldException
 
 from anabranch.runtime.ports import Outgoing
 from anabranch.runtime.rabbitmq.channel import Channel, settle
+from anabranch.runtime.rabbitmq.packets import Properties
 
 UNWRITABLE = (ShortStringTooLong, UnsupportedAMQPFieldException)
 
@@ -22,7 +23,7 @@ class Envelope:
     exchange: str
     routing_key: str
     body: bytes
-    properties: BasicProperties
+    properties: Properties
     mandatory: bool = False
     message: Outgoing | None = None
 
@@ -79,7 +80,7 @@ class Confirms:
     def post(self, envelope: Envelope, window: Window) -> None:
         """Write one message of a window."""
         try:
-            self._channel.raw.basic_publish(
+            self._channel.publish(
                 envelope.exchange, envelope.routing_key, envelope.body, envelope.properties, envelope.mandatory
             )
         except UNWRITABLE as error:

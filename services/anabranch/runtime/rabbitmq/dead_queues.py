@@ -13,13 +13,13 @@ once that the queue is empty, which of a leader that does not answer it says onl
 import asyncio
 
 import structlog
-from pika import BasicProperties
 
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.rabbitmq.confirms import Confirms, Envelope
 from anabranch.runtime.rabbitmq.connection import Connection, connected
 from anabranch.runtime.rabbitmq.errands import Errands, standing
 from anabranch.runtime.rabbitmq.outages import leaving
+from anabranch.runtime.rabbitmq.packets import Properties
 from anabranch_contracts.addresses import EXCHANGE, PROBE, step_key, step_queue
 
 ANSWER_SECONDS, BURIAL_SECONDS = 5.0, 60.0
@@ -75,4 +75,4 @@ async def _publish(connection: Connection, key: str, body: bytes, seconds: float
     """Return once it is confirmed."""
     publisher = Confirms(await connection.channel())
     await publisher.begin()
-    await publisher.publish([Envelope(EXCHANGE, key, body, BasicProperties(message_id=str(uuid7())))], seconds)
+    await publisher.publish([Envelope(EXCHANGE, key, body, Properties(str(uuid7())))], seconds)

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from pika import BasicProperties
 
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.ports import Delivery, Depth, Outgoing, Undeliverable
@@ -24,6 +23,7 @@ from anabranch.runtime.rabbitmq.dead_queues import suspect
 from anabranch.runtime.rabbitmq.errands import Errands
 from anabranch.runtime.rabbitmq.inbox import RabbitInbox
 from anabranch.runtime.rabbitmq.outages import BROKEN, leaving, reaching, unavailable
+from anabranch.runtime.rabbitmq.packets import Properties
 from anabranch.runtime.rabbitmq.parties import OPERATOR, Party
 from anabranch_contracts.addresses import (
     EXCHANGE,
@@ -43,7 +43,6 @@ from anabranch_contracts.addresses import (
 IN_FLIGHT = 256
 REACH_SECONDS = 15.0
 SIGNAL_SECONDS = 5.0
-PERSISTENT = 2
 MOST_HEADERS, LONGEST_HEADER = 50, 1000
 log = structlog.get_logger(__name__)
 
@@ -231,7 +230,8 @@ class RabbitTransport:
         headers["parked-at"] = datetime.now(UTC).isoformat(timespec="seconds")
         aside = Outgoing(parked_key(self._party.name), delivery.body, uuid7(), "", delivery.correlation_id, headers)
         envelope = _envelope(aside)
-        envelope.properties.message_id = delivery.message_id or envelope.properties.message_id
+        if delivery.message_id is not None:
+            envelope = replace(envelope, properties=replace(envelope.properties, message_id=delivery.message_id))
         if await self._send([envelope]):  # the queue was made by an older release
             with reaching("cannot bind", self._party):
                 await self._errand().bind(PARKED_QUEUE, EXCHANGE, *PARKED_KEYS)
@@ -293,14 +293,13 @@ def _small(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 def _envelope(message: Outgoing) -> Envelope:
     direct = message.reply_to_queue
-    properties = BasicProperties(
-        content_type="application/json",
-        delivery_mode=PERSISTENT,
-        type=message.type or None,
-        message_id=str(message.message_id),
-        correlation_id=message.correlation_id,
-        headers=dict(message.headers) or None,
-        reply_to=message.reply_to,
+    properties = Properties(
+        str(message.message_id),
+        message.type or None,
+        message.correlation_id,
+        message.headers,
+        message.reply_to,
+        kept=True,
     )
     if direct is not None:
         return Envelope("", direct, message.body, properties, False, message)
@@ -309,4 +308,4 @@ def _envelope(message: Outgoing) -> Envelope:
 
 def _unheard(exchange: str, routing_key: str, body: bytes) -> Envelope:
     """What nobody need listen to, and is kept for nobody."""
-    return Envelope(exchange, routing_key, body, BasicProperties(message_id=str(uuid7())))
+    return Envelope(exchange, routing_key, body, Properties(str(uuid7())))
