@@ -65,8 +65,7 @@ class MemoryBroker:
         """Copy a message to the queues bound to its key."""
         if (agent := agent_of(message.routing_key)) is not None:
             self.queue(step_queue(agent), [message.routing_key])
-        names = [n for pattern, bound in self.bindings.items() if matches(pattern, message.routing_key) for n in bound]
-        for name in dict.fromkeys(names):
+        for name in self.bindings.get(message.routing_key, ()):  # queues are bound to keys here, never to patterns
             self.queues[name].put(self._delivery(message))
 
     def direct(self, message: Outgoing) -> None:
