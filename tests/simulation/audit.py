@@ -18,6 +18,7 @@ from anabranch.runtime.memory.store import MemoryStore
 from anabranch_contracts.events import RunForked
 
 LONG, SPARSE = 60, 4  # in a long stream each fourth turn is counted, others in other streams
+Live = dict[str, Any]
 Counts = dict[str, Any]
 Table = dict[tuple[str, tuple[Any, ...]], Mapping[str, Any]]
 FIELDS = [f.name for f in fields(RunState) if not f.name.startswith("touched_")]
@@ -38,8 +39,9 @@ def audit(events: Sequence[Recorded], kept: Iterable[RunState] = ()) -> Table:
         if after is not None and one.version % every:
             continue
         at = f"version {state.version}, {type(one.event).__name__}"
+        drawn = state.touched_branches, state.touched_convergences, state.touched_steps, state.touched_requests
         _draw(state, table)
-        stale = [row for row in _shown(state) if table.get(_key(row)) != row.values]
+        stale = [row for row in _others(state, *drawn) if table.get(_key(row)) != row.values]
         assert not stale, f"{at}: stale rows: {stale}"
         if after is None or (after.causation_id != one.causation_id and not isinstance(after.event, RunForked)):
             told, counted = _told(state), _counted(state)  # a run may be forked in the middle of a turn
@@ -57,16 +59,18 @@ def _draw(state: RunState, table: Table) -> None:
         table[_key(row)] = row.values
 
 
-def _shown(state: RunState) -> list[Row]:
-    """The rows of all that lives."""
-    whole = RunState(state.run_id)
-    for name in FIELDS:
-        setattr(whole, name, getattr(state, name))
-    whole.touched_branches, whole.touched_convergences = dict(state.branches), dict(state.convergences)
-    whole.touched_steps = {b.step.id: b.step for b in state.branches.values() if b.step is not None}
-    whole.touched_requests = dict(state.requests)
-    whole.touched_timers = {key: None if state.paused else due for key, due in state.timers.items()}
-    return draw_rows(whole)
+def _others(state: RunState, branches: Live, convergences: Live, steps: Live, requests: Live) -> list[Row]:
+    """The rows of all that lives and was not drawn; nothing of it may be touched, and nothing is afterwards."""
+    state.touched_branches = _but(branches, state.branches)
+    state.touched_convergences = _but(convergences, state.convergences)
+    state.touched_steps = _but(steps, {b.step.id: b.step for b in state.branches.values() if b.step is not None})
+    state.touched_requests = _but(requests, state.requests)
+    state.touched_timers = {key: None if state.paused else due for key, due in state.timers.items()}
+    return draw_rows(state)
+
+
+def _but(drawn: Live, live: Live) -> Live:
+    return {identity: one for identity, one in live.items() if drawn.get(identity) is not one}
 
 
 def _same(kept: RunState, folded: RunState) -> None:

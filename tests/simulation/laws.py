@@ -244,7 +244,7 @@ def forks(calm: World, at: int, schedule: int, faulty: bool, only: Sequence[int]
 
 
 def check(seed: int, schedule: int, tally: Tally | None = None) -> None:
-    """One topology calmly, three times with faults, once from a point of its past; raises `Violation`."""
+    """One topology calmly, once with faults, once from a point of its past; raises `Violation`."""
     tally = tally if tally is not None else Tally()
     beside = neighbours(seed)
     first = Case(seed, schedule, schedule, faulty=False, beside=beside)
@@ -252,7 +252,7 @@ def check(seed: int, schedule: int, tally: Tally | None = None) -> None:
         calm = calmly(first)
     except Exception as broken:
         raise Violation(first, broken) from broken
-    cases = [first, *(Case(seed, schedule + n, schedule, beside=beside) for n in (1, 2, 3))]
+    cases = [first, Case(seed, schedule + 1, schedule, beside=beside)]
     if calm.status != "rejected":
         at = Random(schedule).randint(1, len(recorded(calm)))
         cases.append(Case(seed, schedule + 4, schedule, bool(schedule % 2), at, beside=beside))

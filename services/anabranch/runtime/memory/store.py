@@ -1,9 +1,10 @@
 """The event store in memory: same fence, same order, no durability. For tests and the simulator."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,10 @@ KEYS: dict[str, tuple[str, ...]] = {
     "timers": ("run_id", "timer_id"),
     "user_requests": ("run_id", "request_id"),
     "checkpoints": ("run_id", "checkpoint_id"),
+}
+IDENTITIES: dict[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]] = {
+    table: itemgetter(*columns) if columns[1:] else lambda values: (values["run_id"],)
+    for table, columns in KEYS.items()
 }
 EPOCH = datetime.fromtimestamp(0, UTC)
 TERMINAL = {"completed", "failed", "cancelled", "rejected"}
@@ -42,7 +47,7 @@ class MemoryStore:
     @staticmethod
     def key(table: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
         """Identity of a row."""
-        return tuple(values[column] for column in KEYS[table])
+        return IDENTITIES[table](values)
 
     async def ready(self) -> None:
         """It always is."""
