@@ -163,7 +163,8 @@ def _moments(events: Iterable[Recorded], since: int, until: int) -> Iterator[tup
         )
         if isinstance(event, e.BranchSpawned):
             live.add(event.branch_id)
-        elif isinstance(event, e.BranchConverged):
+        elif isinstance(event, e.BranchConverged):  # what met there is one from then on
+            live.difference_update(event.tokens)
             live.add(event.into_branch_id)
         elif isinstance(event, GONE):
             live.discard(event.branch_id)
