@@ -13,8 +13,8 @@ from uuid import UUID
 from anabranch.runtime.reading import Inbound
 
 BATCH = 256
-ALONE, IN_COMPANY = 64, 8  # messages of one run in a batch
-COMPANY_SECONDS = 1.0
+ALONE, IN_COMPANY = 64, 16  # messages of one run in a batch
+COMPANY_SECONDS = 0.3
 
 
 class Lines:
