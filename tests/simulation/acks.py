@@ -110,10 +110,10 @@ class Ledger:
 
     def _served(self, ack: Ack, results: dict[JSON, int], streams: Streams) -> bool:
         body = ack.delivery.body
-        if body in RUBBISH:
-            return False
         if any(ack.taken <= now <= ack.acked for now in self._copies.get(body, ())):
             return True
+        if body in RUBBISH:
+            return False
         step = _step(body)
         return results.get(step, NEVER) <= ack.acked or not _awaited(step, streams, ack.stored)
 
