@@ -122,10 +122,8 @@ class History:
                 self._requested(event, at)
             case e.StepCompleted() | e.StepSuspended() | e.StepRejected() | e.StepFailed():
                 self._answered(event, at)
-            case e.BranchSpawned(branch_id=branch_id, parent_branch_id=parent):
+            case e.BranchSpawned(branch_id=branch_id):
                 self._spawned(branch_id, at)
-                if parent in self._orphans:  # whom an orphan begets is one
-                    self._orphans.add(branch_id)
             case e.BranchConverged(into_branch_id=branch_id) if branch_id not in self._known:
                 self._spawned(branch_id, at)
             case e.BranchCompleted() | e.BranchFailed() | e.BranchCancelled() | e.BranchMerged():
@@ -161,7 +159,8 @@ class History:
 
     def _requested(self, event: e.StepRequested, at: str) -> None:
         branch_id = event.branch_id
-        inside = branch_id not in self._orphans and any(branch_id.startswith(c) for c in self._cancelled)
+        heard = not any(f"{branch_id}.".startswith(f"{orphan}.") for orphan in self._orphans)
+        inside = heard and any(branch_id.startswith(c) for c in self._cancelled)
         if branch_id not in self._live or inside:
             raise Broken(f"{at}: {event.step_id} starts in a branch that has ended or was cancelled")
         step_id, number, attempt = self._steps.get(branch_id, ("", 0, 0))

@@ -47,7 +47,7 @@ def prepare() -> None:
     """No logs, no metrics, no garbage collector in the middle of a world, and memory is not without end."""
     for kind, call in ((Counter, "inc"), (Histogram, "observe")):
         setattr(kind, call, lambda *_: None)
-        setattr(kind, "labels", lambda metric, *_: metric)  # noqa: B010
+        setattr(kind, "labels", lambda metric, *_: metric)  # noqa: B010 - mypy refuses the assignment
     structlog.configure(wrapper_class=SILENT, cache_logger_on_first_use=True)
     gc.freeze()
     gc.disable()
