@@ -56,6 +56,10 @@ class Channel:
         for tell in list(self.on_close):
             tell(reason)
 
+    def send(self) -> None:
+        """What was written leaves now: whatever is begun next may be the last that this process does."""
+        self.raw.connection.send_together()
+
     async def unless_closed(self, answer: "asyncio.Future[Any]") -> Any:
         """The answer; raises what the channel was closed for instead."""
         self._waiting.add(answer)

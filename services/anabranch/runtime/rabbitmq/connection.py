@@ -62,13 +62,14 @@ class Stream(AsyncioConnection):
     def _adapter_emit_data(self, data: bytes) -> None:
         if not self._unsent_bytes:
             self._unsent = []
-            self.ioloop.call_soon(self._send_together)
+            self.ioloop.call_soon(self.send_together)
         self._unsent.append(data)
         self._unsent_bytes += len(data)
         if self._unsent_bytes > PACKET_BYTES:
-            self._send_together()
+            self.send_together()
 
-    def _send_together(self) -> None:
+    def send_together(self) -> None:
+        """Send what was written, and do not wait for the end of this turn of the loop."""
         if self._unsent_bytes and self._transport is not None:
             self._transport.write(b"".join(self._unsent))
         self._unsent_bytes = 0

@@ -78,6 +78,7 @@ class RabbitInbox:
             self._channel.raw.basic_ack(tag)
         for tag in tags:
             self._held.pop(tag, None)
+        self._channel.send()
 
     async def requeue(self, deliveries: Sequence[Delivery]) -> None:
         with leaving():
