@@ -123,7 +123,7 @@ class StepRequested(StepReference):
 
 
 class BranchNews(Message):
-    """`branch.spawned|parked|completed|failed|converged`, `step.rejected`: something the supervisor tends to."""
+    """`branch.spawned|parked|completed|failed|merged|converged`: what became of a branch, for whoever listens."""
 
     run_id: UUID
     branch_id: str

@@ -23,7 +23,7 @@ CHANNELS: dict[str, tuple[type[BaseModel], str, str]] = {
     "step.requested.{agent}": (m.StepRequested, "send", "A step for a worker of the agent."),
     "step.completed": (m.StepCompleted, "receive", "The reply of an agent."),
     "step.failed": (m.StepFailed, "receive", "An attempt failed."),
-    "branch.spawned": (m.BranchNews, "send", "A branch waits for admission."),
+    "branch.spawned": (m.BranchNews, "send", "A branch begins."),
     "branch.parked": (m.BranchNews, "send", "A branch waits at a convergence node."),
     "branch.completed": (m.BranchNews, "send", "A branch is done."),
     "branch.failed": (m.BranchNews, "send", "A branch failed."),

@@ -27,7 +27,7 @@ FOREIGN = UUID("8a6e1c52-6f57-4b0c-9a0e-0f5a7c1f2b11")
 MODELS: dict[str, type[BaseModel]] = {
     "step.completed": m.StepCompleted,
     "step.failed": m.StepFailed,
-    "step.rejected": m.BranchNews,
+    "step.rejected": m.BranchNews,  # as `branch.*`: of routers of an earlier release, who leave what is due to others
     "user.requested": m.BranchNews,
     "user.provided": m.UserInputProvided,
     "run.cancel": m.CancelRun,
