@@ -63,6 +63,22 @@ def test_what_is_broken_is_found(monkeypatch: Any, place: str, broken: Callable[
     finding()
 
 
+def test_a_budget_that_a_failed_step_overspent_is_found_though_no_step_follows(monkeypatch: Any) -> None:
+    """By the reading of what follows alone: what is asked of a step that starts sees nothing here."""
+    topology = {
+        "nodes": [{"name": "A"}, {"name": "B"}],
+        "edges": [],
+        "entry": ["A", "B"],
+        "rules": [{"type": "BudgetRule", "max_tokens": 2}],
+    }
+    config = {"max_steps": 9, "max_branch_steps": 9, "retry": {"max_attempts": 1}, "max_in_flight": 9}
+    monkeypatch.setattr("anabranch.domain.supervision.over_budget", lambda _: False)
+    with pytest.raises(Violation, match="the run goes on after"):
+        for seed in range(500):
+            case = Case(seed, seed, seed, faulty=False, topology=topology, config=config)
+            judged(case, calmly(case))
+
+
 def test_a_finding_is_shrunk_to_what_one_command_plays_again(monkeypatch: Any) -> None:
     monkeypatch.setattr("anabranch.domain.supervision.discard", lambda *_: None)
     case = finding().case
