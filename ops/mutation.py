@@ -131,6 +131,7 @@ class Collected(PytestRunner):
 
 def _caches() -> Iterator[Callable[[], object]]:
     """What forgets: nothing that was computed before a mutation is to be used after it."""
+    yield sys.modules["anabranch.domain.graph"]._PREPARED.clear
     for name, module in list(sys.modules.items()):
         if name.startswith("anabranch"):
             for held in list(vars(module).values()):
