@@ -1,12 +1,16 @@
 """Fixtures: a database and a virtual host of one's own for each test that asks."""
 
 import asyncio
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from anabranch.runtime.postgres.migrate import upgrade
 from tests import services
+
+# Whoever a shell starts in the background has interrupts ignored, and so would have all that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

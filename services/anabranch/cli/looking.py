@@ -135,5 +135,3 @@ async def _follow(run: str, json: bool) -> None:
                 if event["type"] in OUTCOMES - {"RunStarted"}:
                     return
             await asyncio.sleep(0.25)
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise asyncio.CancelledError  # an interrupt may go under in a driver, when an answer comes just then
