@@ -71,6 +71,10 @@ class _Failed:
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         return (yield from self._watched(item))
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        return (yield from self._watched(item))
+
     def _watched(self, item: pytest.Item) -> Generator[None, object, object]:
         try:
             return (yield)

@@ -12,11 +12,8 @@ _REPLY = (
 )
 
 
-def _fields() -> frozenset[str]:
+def needed() -> frozenset[str]:
+    """Every field of a model on the wire, and every word that a reply is read by."""
     models = [one for part in _PARTS for one in vars(part).values() if isinstance(one, type)]
     fields = [name for model in models if issubclass(model, BaseModel) for name in model.model_fields]
     return frozenset({*fields, *_REPLY})
-
-
-NEEDED = _fields()
-"""Every field of a model on the wire, and every word that a reply is read by."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from anabranch_contracts.reserved import NEEDED
+from anabranch_contracts.reserved import needed
 
 JSON = Any
 MARK = "[redacted]"
@@ -41,8 +41,8 @@ def names_in(setting: str) -> list[str]:
 
 def needed_by_messages(names: Iterable[str]) -> list[str]:
     """Those of the names that messages themselves cannot do without."""
-    needed = {folded(name) for name in NEEDED}
-    return [name for name in names if folded(name) in needed or not folded(name)]
+    kept = {folded(name) for name in needed()}
+    return [name for name in names if folded(name) in kept or not folded(name)]
 
 
 class Redaction:

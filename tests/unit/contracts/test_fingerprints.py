@@ -79,6 +79,12 @@ def nested(depth: int, inside: Any) -> Any:
     return inside
 
 
+def tupled(depth: int, inside: Any) -> Any:
+    for _ in range(depth):
+        inside = (inside,)
+    return inside
+
+
 DIFFERENT: list[tuple[Any, Any]] = [
     (1, "1"),
     (int, float),
@@ -95,6 +101,8 @@ DIFFERENT: list[tuple[Any, Any]] = [
     (Holder(1).method, Holder(2).method),
     (range(2), range(3)),
     (nested(7, "a"), nested(7, "b")),
+    (nested(8, Holder("a")), nested(8, Slotted())),
+    ({tupled(7, "a"): 1}, {tupled(7, "b"): 1}),
     (Holder(Holder(1)), Holder(Holder(2))),
 ]
 
@@ -110,6 +118,7 @@ SAME: list[tuple[Any, Any]] = [
     ({1, 2}, frozenset([2, 1])),
     (Slotted(), Slotted()),
     (nested(9, "a"), nested(9, "b")),
+    ({tupled(8, "a"): 1}, {tupled(8, "b"): 1}),
     (object(), object()),
 ]
 

@@ -103,6 +103,7 @@ def test_whoever_shows_a_question_is_told_everything_about_it() -> None:
     run.reply("A", ask_user("well?", ["yes", "no"], schema, timeout=60, default="no"))
     (owed,) = pending(run.state, run.now)
     request_id = next(iter(run.open))
+    assert owed.news, "nobody need listen"
     assert said(owed) == ("user.requested", "UserInputRequested", {
         "request_id": request_id, "branch_id": "b0", "agent": "A", "kind": "question", "prompt": "well?",
         "choices": ["yes", "no"], "schema": schema, "expires_at": "2026-01-01T00:01:00+00:00",

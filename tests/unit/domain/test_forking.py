@@ -1,6 +1,7 @@
 """Semantics 9: a new run from another's past, at any version, with another topology or context."""
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -253,6 +254,26 @@ def test_an_agent_that_may_be_tried_again_may_not() -> None:
     run.fail("W1")
     with pytest.raises(Refused, match="refers to W1"):
         run.fork(run.state.version, topology={"nodes": ["H", "W2"], "edges": ["H <-> W2"], "entry": "H"})
+
+
+def test_what_waits_for_its_time_in_the_past_is_not_owed_by_the_new_run_before_it() -> None:
+    run = Run(CHAIN)
+    run.reply("A", {"next_action": "retry_later", "after_seconds": 9})
+    assert not announced(run.fork(run.state.version))
+
+
+def test_a_rate_limit_is_waited_out_anew_from_the_fork_on() -> None:
+    run = Run({"nodes": ["A"]}, config={"max_rate_limit_wait": 60, "retry": {"max_delay": 1}})
+    run.fail("A", "rate_limit")
+    run.now += timedelta(seconds=50)
+    other = run.fork(run.state.version)
+    other.wait(50)
+    other.fail("A", "rate_limit")
+    other.wait(20)
+    assert other.state.status == "running", "sixty seconds from the fork on were not over"
+    other.fail("A", "rate_limit")
+    other.tend()
+    assert other.state.status == "failed"
 
 
 def test_a_fork_of_a_paused_run_goes_on() -> None:

@@ -201,3 +201,38 @@ def test_a_fork_that_a_person_is_asked_about_may_become_an_orphans() -> None:
     run.tend()
     run.reply("W2", final("unheard"))
     assert run.result == "done" and run.replayed() == run.state
+
+
+def nested(inside: dict[str, Any], outside: dict[str, Any]) -> Run:
+    """S waits for the hub within `outside`; the hub goes on with W1, and W2 waits for X within `inside`."""
+    topology = {
+        "nodes": ["S", "H", "W1", "W2", "X"],
+        "edges": ["S <-> H", "H <-> W1", "H <-> W2", "W2 <-> X"],
+        "entry": "S",
+    }
+    run = Run(topology)
+    run.reply("S", fork(*["H"], convergence=outside))
+    run.reply("H", fork(*["W1", "W2"], convergence=EAGER))
+    run.reply("W2", fork(*["X"], convergence=inside))
+    return run
+
+
+def test_a_clock_inside_an_orphan_stands_while_a_person_is_asked() -> None:
+    run = nested({"timeout": 5, "on_timeout": "fail"}, {})
+    run.reply("W1", final("one"))
+    run.reply("X", {"next_action": "ask_user", "prompt": "well?"})
+    run.wait(100)
+    run.answer("yes")
+    run.tend()
+    run.reply("X", final("x"))
+    assert run.at("W2")["request"][0]["status"] == "completed"
+
+
+def test_a_clock_around_goes_on_though_a_person_is_asked_about_an_orphans_fork() -> None:
+    run = nested({"on_insufficient": "user"}, {"timeout": 5, "on_timeout": "proceed"})
+    run.fail("X")
+    assert run.open
+    run.reply("W1", final("one"))
+    assert run.state.forks["b0.f1"].asking == 0 and run.state.asking == 1
+    run.wait(6)
+    assert run.at("S")["request"][0]["error"]["kind"] == "timeout"

@@ -21,7 +21,7 @@ def branch_orphaned(s: RunState, ev: e.BranchOrphaned, at: str) -> None:
     busy, asking = _uproot(s, branch, homes)
     work(s, fork.id, -busy, -asking)
     _count(s, fork, branch, ev.error)
-    refuge = s.forks.setdefault(ORPHANS, Fork(ORPHANS, None, None, 0, {}, at, decided="waived", closed=True))
+    refuge = s.forks.setdefault(ORPHANS, Fork(ORPHANS, None, None, 0, {}, at, closed=True))
     gone(s, fork, branch.id)
     branch.fork_id = refuge.id
     join(refuge, branch.id)
