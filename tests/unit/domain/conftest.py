@@ -11,15 +11,15 @@ from tests.unit.domain.runs import Run
 
 @pytest.fixture(autouse=True)
 def audited(monkeypatch: Any) -> Iterator[None]:
-    made: list[Run] = []
-    play = Run.__init__
+    played: dict[int, Run] = {}
+    tell = Run.tell
 
-    def keep(run: Run, *given: Any, **more: Any) -> None:
-        made.append(run)
-        play(run, *given, **more)
+    def keep(run: Run, decider: Any, message: Any) -> list[Any]:
+        played[id(run)] = run
+        return tell(run, decider, message)
 
-    monkeypatch.setattr(Run, "__init__", keep)
+    monkeypatch.setattr(Run, "tell", keep)
     yield
-    for run in made:
+    for run in played.values():
         if run.events:
             audit(run.events)

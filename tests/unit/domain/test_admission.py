@@ -92,3 +92,22 @@ def test_a_retry_that_comes_due_when_the_run_is_full_waits_for_its_place() -> No
     step = run.at("A")
     assert (step["step_id"], step["attempt"], step["request"]) == ("b0#1", 2, "task")
     assert run.replayed() == run.state
+
+
+def test_who_goes_on_from_a_convergence_stands_in_line_like_others() -> None:
+    topology = {
+        "nodes": ["S", "V", "A", "B", "W", "Y"],
+        "edges": ["S -> A", "S -> B", "A -> Y", "B -> Y", "V <-> W"],
+        "entry": ["S", "V"],
+        "rules": ["max_parallel_branches(1)"],
+    }
+    run = Run(topology)
+    run.reply("S", parallel_invoke(["A", "B"]))
+    run.reply("V", parallel_invoke(["W", "W"]))
+    run.reply("A", "a")
+    run.reply("B", "b")
+    (row,) = [row for row in run.rows("branch_rows") if row["branch_id"] == "b0"]
+    assert admitted(run) == ["b1.f1.b0"] and (row["status"], row["agent"]) == ("pending", "Y")
+    run.reply("W", final_response(0), "b1.f1.b0#1")
+    run.reply("W", final_response(1), "b1.f1.b1#1")
+    assert run.at("Y")["branch_id"] == "b0"

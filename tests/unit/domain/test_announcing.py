@@ -73,6 +73,23 @@ def test_a_reply_that_cannot_be_followed_is_asked_for_again() -> None:
     assert router(Run(HUB), "H", {"next_action": "retry_later", "after_seconds": 9}) == []
 
 
+def test_what_was_answered_meanwhile_is_not_asked_again() -> None:
+    run = Run({"nodes": ["A", "B"], "edges": ["A <-> B"], "entry": "A"})
+    run.reply("A", "to B")
+    run.reply("B", "back")
+    run.reply("A", {"next_action": "dance"})
+    (asked,) = [owed for _, owed in announcements(run.state, run.events) if owed.type == "StepRequested"]
+    assert (asked.body["step_id"], asked.body["attempt"]) == ("b0#3", 2)
+
+
+def test_a_question_is_announced_while_it_is_open() -> None:
+    run = Run({"nodes": ["A"]})
+    (asked,) = router(run, "A", ask_user("well?"))
+    assert said(asked)[:2] == ("user.requested", "UserInputRequested")
+    run.answer("yes")
+    assert not [owed for _, owed in announcements(run.state, run.events) if owed.type == "UserInputRequested"]
+
+
 def test_trouble_that_was_ruled_on_in_the_same_breath_is_not_announced() -> None:
     run = Run(HUB)
     before = len(run.events)
@@ -181,6 +198,7 @@ def test_who_asks_once_more_when_all_is_over_is_told_alone() -> None:
 
     run = Run({"nodes": ["A"]})
     body = {"task": "task", "topology": {"nodes": ["A"]}, "config": {}, "context": {}}
+    run.state.replies = [("first", None)]
     run.reply("A", "done")
     run.tell(Router(), Request(RUN, body, "late", "corr"))
     ((_, owed),) = announcements(run.state, run.events[-1:])

@@ -245,3 +245,13 @@ def test_a_call_may_not_have_more_branches_than_the_run() -> None:
     run.reply("A", calls)
     assert run.state.status == "failed" and run.last("RuleApplied").type == "MaxBranchesRule"
     assert not run.of("ForkOpened") and run.replayed() == run.state
+
+
+def test_what_an_agent_was_steered_by_still_holds_when_a_person_has_answered_its_call() -> None:
+    run = Run(HELPED)
+    run.reply("A", {"next_action": "dance"})
+    steering = run.at("A")["steering"]
+    run.reply("A", question())
+    run.answer("yes")
+    run.tend()
+    assert run.at("A")["steering"] == steering

@@ -154,7 +154,12 @@ def test_a_checkpoint_names_the_version_it_is_made_at(status: str) -> None:
     assert run.replayed() == run.state
 
 
-NAMES = [("taken", "exists at version"), ("auto:x", "auto:"), ("12", "numbers"), ("b0#2", "step ids")]
+NAMES = [
+    ("taken", "checkpoint 'taken' exists at version 3; choose another name"),
+    ("auto:x", "auto:"),
+    ("12", "numbers"),
+    ("b0#2", "step ids"),
+]
 
 
 @pytest.mark.parametrize(("name", "why"), NAMES)

@@ -164,3 +164,30 @@ def test_only_ends_merge_the_forking_branch() -> None:
     run = Run({"nodes": ["A"], "edges": ["A -> End"]})
     run.reply("A", {"next_action": "parallel_invoke", "invocations": [{"agent": "End", "request": i} for i in (1, 2)]})
     assert [r["result"] for r in run.result] == [1, 2]
+
+
+def test_what_is_parked_further_up_goes_first_though_it_was_declared_later() -> None:
+    meeting = [{"name": name, "is_convergence_point": True} for name in "YX"]
+    run = Run({"nodes": ["S", *meeting], "edges": ["S -> Y", "S -> X", "X -> Y"]})
+    run.reply("S", fork("Y", "X"))
+    assert [step["agent"] for step in run.asked.values()] == ["X"]
+    run.reply("X", "x")
+    assert [r["branch_id"] for r in run.at("Y")["request"]] == ["b0.f1.b0", "b0.f1.c2.1"]
+
+
+def test_firings_of_one_node_follow_each_other() -> None:
+    run = Run({"nodes": ["A", {"name": "Y", "is_convergence_point": True}], "edges": ["A -> Y", "Y -> A"]})
+    for agent in ("A", "Y") * 3:
+        run.reply(agent, "on")
+    assert [event.convergence_id for event in run.of("BranchConverged")] == ["Y#1", "Y#2", "Y#3"]
+
+
+def test_who_was_cancelled_on_the_way_did_not_arrive_and_keeps_nobody_from_coming_whole() -> None:
+    run = Run({**DIAMOND, "nodes": ["S", "L", "R", "Y"]})
+    run.reply("S", fork("L", "R", "R"))
+    run.cancel("b0.f1.b2")
+    run.reply("L", "l")
+    run.reply("R", "r")
+    assert run.last("BranchConverged").continues == "owner"
+    (trace,) = [row for row in run.rows("convergences") if row["convergence_id"] == "b0.f1"]
+    assert (trace["arrived"], trace["failed"]) == (2, 0)

@@ -262,15 +262,19 @@ def test_what_waits_for_its_time_in_the_past_is_not_owed_by_the_new_run_before_i
     assert not announced(run.fork(run.state.version))
 
 
-def test_a_rate_limit_is_waited_out_anew_from_the_fork_on() -> None:
+@pytest.mark.parametrize("forked", [True, False])
+def test_a_rate_limit_is_waited_out_anew_after_a_fork_and_after_a_pause(forked: bool) -> None:
     run = Run({"nodes": ["A"]}, config={"max_rate_limit_wait": 60, "retry": {"max_delay": 1}})
     run.fail("A", "rate_limit")
+    run.pause()
     run.now += timedelta(seconds=50)
-    other = run.fork(run.state.version)
+    other = run.fork(run.state.version) if forked else run
+    if not forked:
+        run.resume()
     other.wait(50)
     other.fail("A", "rate_limit")
     other.wait(20)
-    assert other.state.status == "running", "sixty seconds from the fork on were not over"
+    assert other.state.status == "running", "sixty seconds from then on were not over"
     other.fail("A", "rate_limit")
     other.tend()
     assert other.state.status == "failed"

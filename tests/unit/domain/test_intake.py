@@ -9,7 +9,7 @@ import pytest
 from anabranch.domain.deciders import Router
 from anabranch.domain.intake import Request
 from anabranch.domain.state import RunState
-from anabranch.domain.turn import Turn
+from anabranch.domain.turn import Refused, Turn
 from anabranch_contracts.addresses import agent_of, parked_key, step_key
 from tests.acceptance.broken import invalid
 from tests.unit.domain.runs import RUN, Run
@@ -44,6 +44,16 @@ def test_what_is_no_object_is_rejected_too(body: JSON) -> None:
     ]
 
 
+def test_the_same_request_is_one_run_whether_it_names_it_or_not_and_another_is_refused() -> None:
+    body = {"task": "t", "topology": {"nodes": ["A"]}}
+    turn = taken(body)
+    started = len(turn.events)
+    Router().decide(turn, Request(RUN, {**body, "run_id": str(RUN)}))
+    assert len(turn.events) == started
+    with pytest.raises(Refused, match=f"^run {RUN} exists with another content; use a new run_id$"):
+        Router().decide(turn, Request(RUN, {**body, "task": "u"}))
+
+
 def test_every_reason_is_said_at_once() -> None:
     topology = {"nodes": ["A", "B", "C"], "entry": "A", "rules": ["max_agents(2)"]}
     (rejected,) = taken({"task": "t", "topology": topology}).events
@@ -56,7 +66,9 @@ def test_every_reason_is_said_at_once() -> None:
 
 def test_somebody_must_be_able_to_start() -> None:
     (rejected,) = taken({"task": "t", "topology": {"nodes": ["A", "Start"]}}).events
-    assert "no agent can start" in rejected.event.errors[0]  # type: ignore[attr-defined]
+    assert rejected.event.errors == [  # type: ignore[attr-defined]
+        "topology: no agent can start; add an agent node without incoming edges, or name an `entry`"
+    ]
 
 
 def test_a_person_whom_nobody_asks_may_still_lead_to_who_starts() -> None:

@@ -239,3 +239,40 @@ def test_a_fork_to_a_node_where_an_ancestor_waits_starts_a_branch_there_though_p
     run.reply("C", parallel_invoke(["A", "A"]))
     assert [e.fork_id for e in run.of("ContributionParked")] == ["b0.f1"], "only by who has no waiting ancestor there"
     assert list(run.asked) == ["b0.f2.b0.f1.b0#1", "b0.f2.b0.f1.b1#1"] and run.replayed() == run.state
+
+
+DEEP = {
+    "nodes": ["S", "A", "B", "C", "D", "E", "Y"],
+    "edges": ["S -> A", "S -> E", "A -> B", "B <-> C", "B <-> D", "C -> Y", "D -> Y", "E -> Y"],
+}
+
+
+def deep() -> Run:
+    """Three forks in each other; C of the innermost and E of the outermost are parked at Y, D is at work."""
+    run = Run(DEEP)
+    run.reply("S", parallel_invoke(["A", "E"]))
+    run.reply("A", parallel_invoke(["B"]))
+    run.reply("B", parallel_invoke(["C", "D"], convergence={"on_insufficient": "proceed"}))
+    run.reply("C", invoke_agent("Y", "c"))
+    run.reply("E", invoke_agent("Y", "e"))
+    return run
+
+
+def test_forks_come_whole_from_the_innermost_outwards() -> None:
+    run = deep()
+    run.reply("D", invoke_agent("Y", "d"))
+    converged = run.last("BranchConverged")
+    assert (converged.continues, converged.into_branch_id) == ("owner", "b0")
+
+
+def test_who_failed_on_the_way_to_the_node_would_have_come() -> None:
+    run = deep()
+    run.fail("D")
+    converged = run.last("BranchConverged")
+    assert (converged.continues, converged.into_branch_id) == ("owner", "b0")
+
+
+def test_around_a_fork_that_did_not_come_whole_none_did() -> None:
+    run = deep()
+    run.reply("D", invoke_agent("B", "home"))
+    assert run.last("BranchConverged").continues == "new" and run.at("B")

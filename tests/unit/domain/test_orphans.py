@@ -126,6 +126,19 @@ def test_one_that_comes_too_late_for_a_timeout_counts_as_failed_and_finishes() -
     assert run.result == "done" and run.last("StepResultDiscarded").branch_id == "b0.f1.b1"
 
 
+def test_a_person_decides_about_a_fork_that_was_late_and_its_orphan_finishes() -> None:
+    policy = {"timeout": 5, "on_timeout": "user", "terminate_orphans": False}
+    run = Run(HUB, config={"convergence": policy})
+    run.reply("H", fork("W1", "W2"))
+    run.reply("W1", final("one"))
+    run.wait(6)
+    run.answer("skip")
+    assert [r["status"] for r in run.at("H")["request"]] == ["completed", "failed"]
+    run.reply("H", final("done"))
+    run.reply("W2", final("late"))
+    assert run.result == "done"
+
+
 def test_a_run_can_be_cancelled_while_only_orphans_are_left() -> None:
     from anabranch.domain.deciders import Supervisor
     from anabranch_contracts.messages import CancelRun
@@ -203,6 +216,17 @@ def test_a_fork_that_a_person_is_asked_about_may_become_an_orphans() -> None:
     assert run.result == "done" and run.replayed() == run.state
 
 
+def test_an_orphan_is_told_that_what_its_fork_had_parked_was_cancelled() -> None:
+    run = Run({**HUB, "edges": [*HUB["edges"], "W2 -> Y"]}, config={"convergence": EAGER})
+    run.reply("H", fork("W1", "W2"))
+    run.reply("W2", fork("X", "Y", "Y", convergence={"eager": False, "on_insufficient": "proceed"}))
+    run.reply("W1", final("one"))
+    run.fail("X")
+    failed, *parked = run.at("W2")["request"]
+    assert (failed["branch_id"], failed["status"]) == ("b0.f1.b1.f1.b0", "failed")
+    assert parked == [{"agent": "W2", "branch_id": f"b0.f1.b1.f1.b{i}", "status": "cancelled"} for i in (1, 2)]
+
+
 def nested(inside: dict[str, Any], outside: dict[str, Any]) -> Run:
     """S waits for the hub within `outside`; the hub goes on with W1, and W2 waits for X within `inside`."""
     topology = {
@@ -236,3 +260,10 @@ def test_a_clock_around_goes_on_though_a_person_is_asked_about_an_orphans_fork()
     assert run.state.forks["b0.f1"].asking == 0 and run.state.asking == 1
     run.wait(6)
     assert run.at("S")["request"][0]["error"]["kind"] == "timeout"
+
+
+def test_what_an_orphan_does_is_no_work_of_the_fork_that_it_left() -> None:
+    run = nested({}, {"timeout": 5, "on_timeout": "proceed"})
+    run.reply("W1", final("one"))
+    run.reply("X", final("x"))
+    assert run.state.forks["b0.f1"].busy == 1 and run.at("H") and run.at("W2")

@@ -8,7 +8,7 @@ from anabranch.domain.policies import fork_policy, root_policy
 from anabranch.domain.state import Fork
 from anabranch.domain.turn import Refused
 from anabranch_contracts.config import ConvergencePolicy
-from anabranch_contracts.reply_builders import final_response, parallel_invoke
+from anabranch_contracts.reply_builders import ask_user, final_response, parallel_invoke
 from tests.unit.domain.runs import Run
 
 JSON = Any
@@ -156,6 +156,37 @@ def test_retry_runs_the_failed_children_again_and_only_those() -> None:
     run.reply("W", final_response("at last"), "b0.f1.b2rr#1")
     assert [r["result"] for r in run.at("H")["request"]] == ["again", 1, "at last"]
     assert run.replayed() == run.state
+
+
+def test_the_clock_of_a_fork_that_is_tried_again_stands_while_a_person_is_asked() -> None:
+    policy = {"timeout": 5, "on_timeout": "fail", "on_insufficient": "user"}
+    run = Run({"nodes": ["H", "W"], "edges": ["H <-> W"], "entry": "H"})
+    run.reply("H", parallel_invoke(["W"], convergence=policy))
+    run.fail("W")
+    run.answer("retry")
+    run.reply("W", ask_user("well?"))
+    run.wait(100)
+    run.answer("yes")
+    run.reply("W", final_response("at last"))
+    assert statuses(run) == ["completed"]
+
+
+def test_what_was_tried_again_may_still_come_whole_to_a_node() -> None:
+    """No failure of the first time counts any more, nor is anybody counted twice."""
+    topology = {
+        "nodes": ["H", "W", "V", "Y"],
+        "edges": ["H -> W", "H -> V", "W -> Y", "V -> Y"],
+        "entry": "H",
+    }
+    run = Run(topology, config={"convergence": {"on_insufficient": "user"}})
+    run.reply("H", parallel_invoke(["W", "V"]))
+    run.fail("W")
+    run.fail("V")
+    run.answer("retry")
+    run.reply("W", "w")
+    run.reply("V", "v")
+    assert run.last("BranchConverged").continues == "owner"
+    assert [r["result"] for r in run.at("Y")["request"]] == ["w", "v"]
 
 
 @pytest.mark.parametrize("answer", ["perhaps", 1, {"decision": "retry", "request": "new"}, {}])

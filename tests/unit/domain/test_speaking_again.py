@@ -85,6 +85,17 @@ def test_what_has_been_true_since_before_a_fork_is_not_asked_of_each_child() -> 
     assert not run.state.paused and len(run.asked) == 5 and len(run.of("RuleApplied")) == 1
 
 
+def test_nor_is_it_asked_of_the_branch_that_starts_where_children_meet() -> None:
+    topology = {"nodes": ["H", "W", "X", "Z", "Y"], "edges": ["H -> W", "H -> X", "H -> Z", "W -> Y", "X -> Y"]}
+    run = Run({**topology, "rules": [rule("context.risky", "pause")]}, context={"risky": True})
+    run.resume()
+    run.reply("H", parallel_invoke(["W", "X", "Z"]))
+    run.reply("W", "w")
+    run.reply("X", "x")
+    assert run.last("BranchConverged").continues == "new"
+    assert run.at("Y") and not run.state.paused and len(run.of("RuleApplied")) == 1
+
+
 def test_another_topologys_rules_have_held_nobody_yet() -> None:
     run = Run({**TALK, "rules": [rule("step.agent == 'B'", "pause")]})
     run.reply("A", "so")
