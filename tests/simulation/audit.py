@@ -92,6 +92,7 @@ def _told(s: RunState) -> Counts:
         "members": {f.id: set(f.members) for f in s.forks.values()},
         "inside": {f.id: dict(f.held) for f in s.forks.values()},
         "here": {f.id: f.here for f in s.forks.values()},
+        "lost": {f.id: (f.failed, f.cancelled) for f in s.forks.values()},
         "timed": {f.id: (f.busy, f.asking) for f in s.forks.values() if f.clock is not None},
         "clocks": {at for at, clock in _clocks(s).items() if clock.since is not None},
         "timers": set(s.timers),
@@ -118,11 +119,18 @@ def _counted(s: RunState) -> Counts:
         "members": {f.id: _members(s, f) for f in forks},
         "inside": {f.id: _parked_inside(s, f) for f in forks},
         "here": {f.id: sum(t.fork_id == f.id for t in s.tokens.values()) for f in forks},
+        "lost": {f.id: _lost(f) for f in forks},
         "timed": {f.id: _inside(s, f) for f in forks if f.clock is not None},
         "clocks": _going(s),
         "timers": _timers(s),
         "traces": _traces(s),
     }
+
+
+def _lost(fork: Fork) -> tuple[int, int]:
+    """Failed, and ended in another way or left to themselves, as the fork's owner will be told."""
+    told = Counter(record["status"] for _, record in fork.records)
+    return told["failed"], told["cancelled"] + told["running"]
 
 
 def _parked_inside(s: RunState, fork: Fork) -> Counts:
