@@ -50,6 +50,22 @@ def test_a_topology_object_may_be_written_in_names_and_arrows() -> None:
         Topology(nodes=["A"], edges=["A"])  # type: ignore[arg-type]
 
 
+MEETING: list[tuple[list[str], list[str]]] = [
+    (["A -> Y", "B -> Y"], ["Y"]),
+    (["A <-> Y", "B <-> Y"], []),
+    (["A -> Y", "B <-> Y"], []),
+    (["A -> Y", "Y -> Y"], []),
+    (["A -> User", "B -> User", "User -> Y", "A -> Y", "B -> Y"], ["Y"]),
+]
+
+
+@pytest.mark.parametrize(("edges", "found"), MEETING, ids=range(len(MEETING)))
+def test_paths_meet_at_an_agent_with_two_ways_in_that_are_none_out(edges: list[str], found: list[str]) -> None:
+    people = ["User"] if "User -> Y" in edges else []
+    topology = parsed({"nodes": ["A", "B", *people, "Y"], "edges": edges})
+    assert [node.name for node in topology.nodes if topology.is_convergence_point(node.name)] == found
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_all_written_forms_are_one_value(form: object) -> None:
     assert parsed(form).content_hash() == parsed(FORMS[0]).content_hash()

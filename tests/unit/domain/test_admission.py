@@ -87,7 +87,8 @@ def test_a_retry_that_comes_due_when_the_run_is_full_waits_for_its_place() -> No
     assert list(run.asked) == ["b1#1"], "who waits for a person does not"
     run.answer("retry")
     run.tend()
-    assert list(run.asked) == ["b1#1"] and run.last("BranchHeld").branch_id == "b0"
+    held = run.last("BranchHeld")
+    assert list(run.asked) == ["b1#1"] and (held.branch_id, held.agent, held.request) == ("b0", "A", "task")
     run.reply("B", "b")
     step = run.at("A")
     assert (step["step_id"], step["attempt"], step["request"]) == ("b0#1", 2, "task")
@@ -111,3 +112,10 @@ def test_who_goes_on_from_a_convergence_stands_in_line_like_others() -> None:
     run.reply("W", final_response(0), "b1.f1.b0#1")
     run.reply("W", final_response(1), "b1.f1.b1#1")
     assert run.at("Y")["branch_id"] == "b0"
+
+
+def test_what_has_come_to_the_run_is_counted_while_it_lives() -> None:
+    run = Run({"nodes": ["A", "B", "C"], "entry": ["A", "B", "C"]})
+    for agent, results in (("A", 1), ("B", 2)):
+        run.reply(agent, "done")
+        assert run.rows("run_rows")[-1]["result_count"] == results

@@ -255,3 +255,11 @@ def test_what_an_agent_was_steered_by_still_holds_when_a_person_has_answered_its
     run.answer("yes")
     run.tend()
     assert run.at("A")["steering"] == steering
+
+
+def test_a_branch_that_is_cancelled_while_its_call_is_under_way_leaves_no_step_waiting() -> None:
+    run = Run({**TEAM, "entry": ["A", "C"]})
+    run.reply("A", call("B"))
+    run.cancel("b0")
+    (status,) = [row["status"] for row in run.rows("step_rows") if row["step_id"] == "b0#1"]
+    assert status == "cancelled" and run.at("C")

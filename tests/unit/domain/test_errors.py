@@ -8,6 +8,7 @@ import pytest
 
 from anabranch.domain.retry import delay
 from anabranch.domain.turn import Refused
+from anabranch_contracts import messages as m
 from anabranch_contracts import reply_builders as build
 from tests.unit.domain.runs import Run
 
@@ -28,6 +29,13 @@ def test_steering_says_what_was_wrong_and_what_is_allowed_until_the_agent_has_un
     run.reply("A", "now content")
     assert run.at("B")["step_number"] == 2 and "steering" not in run.at("B")
     assert run.state.total_steps == 2 and run.replayed() == run.state
+
+
+def test_what_a_failed_attempt_cost_is_recorded_as_far_as_it_was_said() -> None:
+    run = Run(ALONE)
+    error = m.StepError(kind="transient", type="Broken", message="broken")
+    (failed, *_) = run.late(run.at("A"), error=error, usage=m.Usage(input_tokens=3))
+    assert failed.usage == {"input_tokens": 3} and run.state.tokens_used == 3
 
 
 def test_the_first_attempt_is_not_steered() -> None:

@@ -196,23 +196,23 @@ def test_a_sequence_in_either_spelling(nodes: str, edges: str) -> None:
     assert run.result == "C"
 
 
-NOBODY: list[Any] = [
-    lambda: PatternConfig.hub_and_spoke("H", []),
-    lambda: PatternConfig.hub_and_spoke("H", "W"),
-    lambda: PatternConfig.star("S", []),
-    lambda: PatternConfig.pipeline([]),
-    lambda: PatternConfig.pipeline([{"name": "empty", "agents": []}]),
-    lambda: PatternConfig.pipeline([{"name": "none"}]),
-    lambda: PatternConfig.hierarchical({}),
-    lambda: PatternConfig.mesh([]),
-    lambda: PatternConfig.ring([]),
-    lambda: PatternConfig.broadcast("S", []),
+NOBODY: list[tuple[str, Any]] = [
+    ("spokes", lambda: PatternConfig.hub_and_spoke("H", [])),
+    ("spokes", lambda: PatternConfig.hub_and_spoke("H", "W")),
+    ("spokes", lambda: PatternConfig.star("S", [])),
+    ("stages", lambda: PatternConfig.pipeline([])),
+    ("agents of stage 0", lambda: PatternConfig.pipeline([{"name": "empty", "agents": []}])),
+    ("agents of stage 0", lambda: PatternConfig.pipeline([{"name": "none"}])),
+    ("tree", lambda: PatternConfig.hierarchical({})),
+    ("agents", lambda: PatternConfig.mesh([])),
+    ("agents", lambda: PatternConfig.ring([])),
+    ("targets", lambda: PatternConfig.broadcast("S", [])),
 ]
 
 
-@pytest.mark.parametrize("build", NOBODY, ids=range(len(NOBODY)))
-def test_a_pattern_of_nobody_is_refused(build: Any) -> None:
-    with pytest.raises(ValueError, match="give a list with at least one"):
+@pytest.mark.parametrize(("what", "build"), NOBODY, ids=range(len(NOBODY)))
+def test_a_pattern_of_nobody_is_refused(what: str, build: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{what}: give a list with at least one"):
         build()
 
 

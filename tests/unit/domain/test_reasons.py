@@ -88,7 +88,7 @@ def test_a_call_that_went_elsewhere_says_who_was_called() -> None:
     run.reply("W", invoke_agent("End", "elsewhere"), "b0.f1.b0#1")
     run.reply("W", final_response("here"), "b0.f1.b1#1")
     went, here = run.at("H")["calls"][0]["value"]
-    assert (went["status"], went["branch_id"]) == ("merged", "b0.f1.b0")
+    assert went == {"agent": "H", "status": "merged", "branch_id": "b0.f1.b0"}
     assert (here["agent"], here["result"]) == ("W", "here")
 
 

@@ -100,6 +100,7 @@ def test_a_run_ends_when_the_shortest_of_its_times_is_over(config: JSON, rules: 
     run.wait(0.1)
     assert run.state.status == "failed" and run.state.error["type"] == "TimeoutRule" and not run.asked
     applied = run.last("RuleApplied")
+    assert applied.rule == (0 if rules else -1), "where it stands in the topology, or a bound of the run's config"
     assert (applied.type, applied.action) == ("TimeoutRule", "terminate") and "longer than 10 s" in applied.reason
     assert run.replayed() == run.state
 
