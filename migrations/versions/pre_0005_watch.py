@@ -7,11 +7,6 @@ down_revision = "pre_0004"
 branch_labels = None
 depends_on = None
 
-INDEX = [
-    "DROP INDEX IF EXISTS anabranch.steps_requested_since",  # of an attempt that was cut off
-    "CREATE INDEX CONCURRENTLY steps_requested_since ON anabranch.step_rows (agent, requested_at) "
-    "WHERE status = 'requested'",
-]
 STATEMENTS = [
     """
 CREATE TABLE anabranch.watch (
@@ -37,9 +32,6 @@ END $$
 
 
 def upgrade() -> None:
-    with op.get_context().autocommit_block():  # services of the release before go on writing meanwhile
-        for statement in INDEX:
-            op.execute(statement)
     for statement in STATEMENTS:
         op.execute(statement)
 

@@ -1,7 +1,7 @@
 """What every store must do; memory and Postgres pass the same tests."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4, uuid5
@@ -9,11 +9,16 @@ from uuid import UUID, uuid4, uuid5
 import asyncpg
 import pytest
 
+from anabranch.domain.evolve import evolve
+from anabranch.domain.projections import draw_rows
 from anabranch.domain.recorded import Recorded, Row
+from anabranch.domain.state import RunState
 from anabranch.runtime.memory.store import MemoryStore
 from anabranch.runtime.ports import Asked, Conflict, Snapshot, Store
 from anabranch.runtime.postgres.store import PostgresStore
 from anabranch_contracts import events as e
+from tests.golden.scenarios import SCENARIOS
+from tests.unit.domain.runs import Run
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -219,34 +224,82 @@ async def test_runs_stand_when_nothing_was_recorded_between_two_looks(store: Sto
     assert await store.standing_runs() == [moves], "the other one was looked at"
 
 
-def step_row(run_id: UUID, number: int, agent: str, asked: datetime, status: str = "requested") -> Row:
-    names = "action error worker result_version started_at finished_at input_tokens output_tokens cost"
+def at_agent(run_id: UUID, branch: str, agent: str, asked: int | None, status: str = "running") -> Row:
+    values: dict[str, Any] = dict.fromkeys(("parent_branch_id", "error", "spawned_at", "finished_at"))
+    values |= {"run_id": run_id, "branch_id": branch, "type": "simple", "status": status, "agent": agent}
+    return Row("branch_rows", values | {"step_count": 1, "result_version": asked})
+
+
+def tried(run_id: UUID, branch: str, agent: str, asked: int, status: str = "requested") -> Row:
+    names = "action error worker result_version requested_at started_at finished_at input_tokens output_tokens cost"
     values: dict[str, Any] = dict.fromkeys(names.split())
-    values |= {"run_id": run_id, "step_id": f"b0#{number}", "branch_id": "b0", "step_number": number, "attempt": 2}
-    return Row("step_rows", values | {"agent": agent, "status": status, "requested_version": 1, "requested_at": asked})
+    values |= {"run_id": run_id, "step_id": f"{branch}#1", "branch_id": branch, "step_number": 1, "attempt": 2}
+    return Row("step_rows", values | {"agent": agent, "status": status, "requested_version": asked})
 
 
-async def ask(store: Store, timeout: float | None, *rows: Row) -> UUID:
+async def ask(store: Store, timeout: float | None, *rows: Row, status: str = "running") -> UUID:
+    """A run whose events are a second apart, and what of it stands in the tables."""
     run_id: UUID = rows[0].values["run_id"]
-    started = e.RunStarted("task", {}, "", config={"step_timeout": timeout})
-    first = Recorded(run_id, 1, started, NOW, uuid5(run_id, "1"), UUID(int=1), "tester")
+    said = [e.RunStarted("task", {}, "", config={"step_timeout": timeout}), *[e.RunCancelled(f"v{v}") for v in (2, 3)]]
+    events = [
+        Recorded(run_id, v, one, NOW + timedelta(seconds=v), uuid5(run_id, str(v)), UUID(int=1), "tester")
+        for v, one in enumerate(said, 1)
+    ]
     async with store.unit([run_id]) as unit:
-        await unit.append([first], [run_row(run_id, 1), *rows])
+        await unit.append(events, [run_row(run_id, 3, status), *rows])
     return run_id
 
 
-async def test_steps_that_are_asked_for_are_found_by_agent_and_time(store: Store) -> None:
-    first, second = uuid4(), uuid4()
-    moments = [NOW + timedelta(seconds=s) for s in range(4)]
-    await ask(store, 60, step_row(first, 1, "A", moments[2]), step_row(first, 2, "B", moments[1], "completed"))
-    await ask(store, None, step_row(second, 1, "A", moments[1]), step_row(second, 2, "C", moments[3]))
+async def test_steps_that_are_asked_for_are_found_by_agent_and_run(store: Store) -> None:
+    first, second, paused, over = (UUID(int=i) for i in range(1, 5))
+    moments = [NOW + timedelta(seconds=s) for s in range(5)]
+    await ask(store, 60, at_agent(first, "b0", "A", 3), at_agent(first, "b1", "A", None, "pending"))
+    again = [at_agent(second, "b0", "A", None), tried(second, "b0", "A", 2)]
+    failed = [at_agent(second, "b1", "A", None), tried(second, "b1", "A", 2, "failed")]
+    await ask(store, None, *again, *failed, at_agent(second, "b2", "C", 3), at_agent(second, "b3", "A", 3, "merged"))
+    await ask(store, 5, at_agent(paused, "b0", "A", 2), status="paused")
+    await ask(store, 5, at_agent(over, "b0", "A", 2), status="completed")
     assert sorted(await store.asked_agents(moments[3])) == ["A"]
-    assert sorted(await store.asked_agents(moments[3] + timedelta(seconds=1))) == ["A", "C"]
-    found = await store.asked_steps("A", NOW, moments[3], 10)
-    assert found == [Asked(second, "b0#1", 2, moments[1], None), Asked(first, "b0#1", 2, moments[2], 60)]
-    assert await store.asked_steps("A", moments[1], moments[3], 10) == found[1:]
-    assert await store.asked_steps("A", NOW, moments[2], 10) == await store.asked_steps("A", NOW, moments[3], 1)
-    assert await store.asked_steps("B", NOW, moments[3], 10) == []
+    assert sorted(await store.asked_agents(moments[4])) == ["A", "C"]
+    found = await store.asked_steps("A", moments[4])
+    assert found == [
+        Asked(first, "b0#1", 1, moments[3], 60),
+        Asked(second, "b0#1", 2, moments[2], None),
+        Asked(paused, "b0#1", 1, moments[2], 5),
+    ]
+    assert await store.asked_steps("A", moments[4], first) == found[1:]
+    assert await store.asked_steps("A", moments[4], first, 1) == found[1:2]
+    assert await store.asked_steps("A", moments[3]) == found[1:]
+    assert await store.asked_steps("B", moments[4]) == []
+
+
+async def test_all_that_is_asked_of_a_run_is_on_one_page(store: Store) -> None:
+    first, second = UUID(int=1), UUID(int=2)
+    await ask(store, 1, *(at_agent(first, f"b{i}", "A", 2) for i in range(3)))
+    await ask(store, 1, at_agent(second, "b0", "A", 2))
+    later = NOW + timedelta(minutes=1)
+    assert [one.run_id for one in await store.asked_steps("A", later, limit=2)] == [first] * 3
+    assert [one.run_id for one in await store.asked_steps("A", later, first, 2)] == [second]
+
+
+@pytest.mark.parametrize("play", SCENARIOS, ids=lambda play: play.__name__)
+async def test_after_each_event_that_is_asked_for_which_the_run_waits_for(
+    store: Store, play: Callable[[], Run]
+) -> None:
+    """Of all rows ever written, in the order in which a service writes them."""
+    events, asked = play().events, 0
+    state = RunState(events[0].run_id)
+    for one in events:
+        evolve(state, one)
+        async with store.unit([one.run_id]) as unit:
+            await unit.append([one], draw_rows(state))
+        steps = [b.step for b in state.branches.values() if b.step is not None and b.step.status == "requested"]
+        wanted = {(step.id, step.attempt, step.agent) for step in steps}
+        later = one.at + timedelta(days=1)
+        found = [(agent, s) for agent in await store.asked_agents(later) for s in await store.asked_steps(agent, later)]
+        assert {(step.step_id, step.attempt, agent) for agent, step in found} == wanted
+        asked += len(wanted)
+    assert asked or not any(isinstance(one.event, e.StepRequested) for one in events)
 
 
 async def test_what_was_asked_after_a_moment_of_the_log_is_told_whatever_the_clocks_said(store: Store) -> None:

@@ -42,7 +42,7 @@ from anabranch import agent
 async def hand(request):
     return request * 2
 """
-ASKED = "SELECT count(*) FROM anabranch.step_rows WHERE agent = 'Hand' AND status = 'requested'"
+ASKED = "SELECT count(*) FROM anabranch.steps WHERE agent = 'Hand' AND status = 'requested'"
 
 
 async def until(database_url: str, statement: str, count: int, seconds: float) -> None:

@@ -14,7 +14,7 @@ def test_a_published_run_folds_to_the_rows_it_had(path: Path) -> None:
     """Today's rows may say more, never other."""
     stream = streams.stored(path)
     today = streams.rows(streams.recorded(stream))
-    for table, then in stream["rows"].items():
+    for table, then in streams.migrated(stream["rows"]).items():
         assert today[table].keys() == then.keys()
         for key, row in then.items():
             assert {column: today[table][key][column] for column in row} == row

@@ -8,13 +8,13 @@ import asyncpg
 from anabranch.runtime.postgres import migrate
 from anabranch.runtime.postgres.migrate import upgrade
 
-STEP = (
-    "INSERT INTO anabranch.step_rows (run_id, step_id, branch_id, step_number, agent, status, attempt, "
-    "requested_version) VALUES ($1, 'b0#1', 'b0', 1, 'A', 'requested', 1, 1)"
+RUN = (
+    "INSERT INTO anabranch.run_rows (run_id, status, version, total_steps, branch_count, parallel_branches, "
+    "convergence_wait_time, result_count) VALUES ($1, 'running', 1, 1, 1, 1, 0, 0)"
 )
 INDEXES = (
     "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indisvalid "
-    "AND i.indrelid = 'anabranch.step_rows'::regclass AND c.relname LIKE 'steps_requested%' ORDER BY 1"
+    "AND c.relname IN ('runs_working', 'steps_requested') ORDER BY 1"
 )
 WAITS = (
     "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = $1)"
@@ -28,7 +28,7 @@ async def test_an_index_is_made_beside_writers_and_the_old_one_goes_when_all_ser
     first, second = await asyncpg.connect(empty_database_url), await asyncpg.connect(empty_database_url)
     transaction = first.transaction()
     await transaction.start()
-    await first.execute(STEP, uuid4())
+    await first.execute(RUN, uuid4())
     upgrading = asyncio.create_task(upgrade(empty_database_url, "pre"))
     name = empty_database_url.rpartition("/")[2].partition("?")[0]
     async with asyncio.timeout(30):
@@ -36,13 +36,13 @@ async def test_an_index_is_made_beside_writers_and_the_old_one_goes_when_all_ser
             await asyncio.sleep(0.05)
     await second.execute("SET lock_timeout = '2s'")
     try:
-        await second.execute(STEP, uuid4())
+        await second.execute(RUN, uuid4())
     finally:
         await transaction.commit()
-    assert await upgrading == ["post_0007"]
-    both = ["steps_requested", "steps_requested_since"]
+    assert await upgrading == ["post_0008"]
+    both = ["runs_working", "steps_requested"]
     assert [row["relname"] for row in await second.fetch(INDEXES)] == both
     assert await upgrade(empty_database_url, "post") == []
-    assert [row["relname"] for row in await second.fetch(INDEXES)] == both[1:]
+    assert [row["relname"] for row in await second.fetch(INDEXES)] == both[:1]
     await first.close()
     await second.close()

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from anabranch.runtime.postgres.engine import translated
+from anabranch.runtime.postgres.watch import ASKED
 
 Row = dict[str, Any]
 RUNS = """SELECT run_id, status, task, total_steps, branch_count, requested_at, finished_at, total_duration
@@ -17,10 +18,10 @@ STEPS = "SELECT * FROM anabranch.steps WHERE run_id = $1 ORDER BY requested_at, 
 CONVERGENCES = "SELECT * FROM anabranch.convergences WHERE run_id = $1 ORDER BY opened_at, convergence_id"
 EVENTS = """SELECT position, run_id, version, type, schema_version, data, message_id, causation_id, actor,
 recorded_at FROM anabranch.events WHERE run_id = $1 AND version > $2::integer ORDER BY version"""
-AGENTS = "SELECT DISTINCT agent FROM anabranch.step_rows"
+AGENTS = "SELECT agent FROM anabranch.step_rows UNION SELECT agent FROM anabranch.branch_rows"
 STUCK = "SELECT * FROM anabranch.stuck LIMIT 100"
-WAITING = """SELECT agent, count(*)::integer AS steps, min(requested_at) AS since FROM anabranch.step_rows
-WHERE status = 'requested' GROUP BY agent ORDER BY agent"""
+WAITING = f"""SELECT b.agent, count(*)::integer AS steps, min(q.recorded_at) AS since {ASKED}
+GROUP BY b.agent ORDER BY b.agent"""
 FIND = "SELECT run_id FROM anabranch.run_rows WHERE starts_with(run_id::text, $1) ORDER BY run_id LIMIT 2"
 
 _INBOX = """SELECT request_id, run_id, branch_id, agent, kind, prompt, choices, schema, requested_at

@@ -1,4 +1,8 @@
-"""Projection rows: drawn from the state for whatever the last events touched, so rebuilding is the same fold."""
+"""Projection rows: drawn from the state for whatever the last events touched, so rebuilding is the same fold.
+
+A step has a row from when something has come of it. Until then the row of its branch says it all: `result_version` of
+a branch that runs is that of its request.
+"""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -24,7 +28,7 @@ def draw_rows(state: RunState) -> list[Row]:
     """Rows of everything touched since they were last drawn; forgets the touches."""
     rows = [Row("run_rows", _run(state))]
     rows += [Row("branch_rows", _branch(state, b)) for b in state.touched_branches.values()]
-    rows += [Row("step_rows", _step(state, s)) for s in state.touched_steps.values()]
+    rows += [Row("step_rows", _step(state, s)) for s in state.touched_steps.values() if not s.fresh]
     rows += [Row("convergences", _convergence(state, c)) for c in state.touched_convergences.values()]
     rows += [
         Row("timers", {"run_id": state.run_id, "timer_id": k, "due_at": _time(at)})
@@ -75,6 +79,7 @@ def _run(s: RunState) -> dict[str, JSON]:
 
 
 def _branch(s: RunState, b: Branch) -> dict[str, JSON]:
+    asked = b.step.requested_version if b.step is not None and b.step.fresh else None
     return {
         "run_id": s.run_id,
         "branch_id": b.id,
@@ -84,7 +89,7 @@ def _branch(s: RunState, b: Branch) -> dict[str, JSON]:
         "agent": b.agent,
         "step_count": b.steps,
         "error": b.error,
-        "result_version": b.result_version,
+        "result_version": b.result_version or asked,
         "spawned_at": _time(b.spawned_at),
         "finished_at": _time(b.finished_at),
     }

@@ -52,6 +52,11 @@ class Step:
     trouble: dict[str, JSON] | None = None
     calls: list[dict[str, JSON]] = field(default_factory=list)
 
+    @property
+    def fresh(self) -> bool:
+        """Whether all that there is of it is that it was asked for, once."""
+        return self.attempt == 1 and self.status == "requested"
+
 
 @dataclass(slots=True)
 class Branch:

@@ -185,8 +185,13 @@ class Store(Protocol):
         """Agents of which a step was asked before then and is not answered."""
         ...
 
-    async def asked_steps(self, agent: str, after: datetime, before: datetime, limit: int) -> list[Asked]:
-        """Steps of the agent that were asked in between (after excluded) and not answered, oldest first."""
+    async def asked_steps(
+        self, agent: str, before: datetime, after: UUID | None = None, limit: int = 1000
+    ) -> list[Asked]:
+        """Steps of the agent that were asked before then and not answered, in the order of the runs after `after`.
+
+        About `limit`: all of a run are told together.
+        """
         ...
 
     async def probe(self) -> None:

@@ -15,7 +15,7 @@ since the last look and at what is in the hands of workers, never at runs that r
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -33,7 +33,6 @@ from anabranch.runtime.telemetry import OFFERED_AGAIN
 from anabranch_contracts.addresses import MARK, step_queue
 
 EVERY_SECONDS = 30.0
-PAGE = 1000
 NOBODY = Depth(0, 0)
 APART = "one database, one virtual host: stop the services of one of them, or give them a database of their own"
 Key = tuple[UUID, str, int]
@@ -237,9 +236,9 @@ class Watch:
         self._tell("queue", report)
 
     async def _asked(self, agent: str, now: datetime) -> AsyncIterator[list[Asked]]:
-        after = datetime.min.replace(tzinfo=UTC)
-        while page := await self._store.asked_steps(agent, after, now, PAGE):
-            after = page[-1].requested_at
+        after: UUID | None = None
+        while page := await self._store.asked_steps(agent, now, after):
+            after = page[-1].run_id
             yield page
 
     async def _offer(self, steps: Iterable[Asked], report: Report) -> None:

@@ -1,6 +1,6 @@
 """The event store in memory: same fence, same order, no durability. For tests and the simulator."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -101,20 +101,27 @@ class MemoryStore:
         return {(r.run_id, r.event.step_id, r.event.attempt) for r in since if isinstance(r.event, StepRequested)}
 
     async def asked_agents(self, before: datetime) -> list[str]:
-        return sorted({row["agent"] for row in self._asked() if row["requested_at"] < before})
+        return sorted({agent for agent, one in self._asked() if one.requested_at < before})
 
-    async def asked_steps(self, agent: str, after: datetime, before: datetime, limit: int) -> list[Asked]:
-        found = [r for r in self._asked() if r["agent"] == agent and after < r["requested_at"] < before]
-        found.sort(key=lambda row: (row["requested_at"], row["run_id"], row["step_id"]))
-        return [self._as_asked(row) for row in found[:limit]]
+    async def asked_steps(
+        self, agent: str, before: datetime, after: UUID | None = None, limit: int = 1000
+    ) -> list[Asked]:
+        found = [one for asked, one in self._asked() if asked == agent and one.requested_at < before]
+        found = [one for one in found if after is None or one.run_id > after]
+        found.sort(key=lambda one: (one.run_id, one.requested_at))
+        return [one for one in found if one.run_id <= found[min(limit, len(found)) - 1].run_id]
 
-    def _asked(self) -> list[Mapping[str, Any]]:
-        return [row for row in self.tables["step_rows"].values() if row["status"] == "requested"]
-
-    def _as_asked(self, row: Mapping[str, Any]) -> Asked:
-        first: Any = self.streams[row["run_id"]][0].event
-        timeout = first.config["step_timeout"]
-        return Asked(row["run_id"], row["step_id"], row["attempt"], row["requested_at"], timeout)
+    def _asked(self) -> Iterator[tuple[str, Asked]]:
+        """What is asked for, and of whom: of branches that run, unless the row of the step knows better."""
+        for row in self.tables["branch_rows"].values():
+            run_id, step_id = row["run_id"], f"{row['branch_id']}#{row['step_count']}"
+            step = self.tables["step_rows"].get((run_id, step_id), {"status": "requested", "attempt": 1})
+            version = step.get("requested_version", row["result_version"])
+            works = self.tables["run_rows"][run_id,]["status"] in ("running", "paused") and row["status"] == "running"
+            if works and step["status"] == "requested" and version is not None:
+                stream: list[Any] = self.streams[run_id]
+                timeout = stream[0].event.config["step_timeout"]
+                yield row["agent"], Asked(run_id, step_id, step["attempt"], stream[version - 1].at, timeout)
 
     async def probe(self) -> None:
         """It is always there."""

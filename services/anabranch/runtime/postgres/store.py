@@ -108,9 +108,11 @@ class PostgresStore:
         async with translated():
             return await watch.asked_agents(self.engine, before)
 
-    async def asked_steps(self, agent: str, after: datetime, before: datetime, limit: int) -> list[Asked]:
+    async def asked_steps(
+        self, agent: str, before: datetime, after: UUID | None = None, limit: int = 1000
+    ) -> list[Asked]:
         async with translated():
-            return await watch.asked_steps(self.engine, agent, after, before, limit)
+            return await watch.asked_steps(self.engine, agent, before, after, limit)
 
     async def probe(self) -> None:
         async with translated(), self._connection() as connection:

@@ -48,23 +48,23 @@ ASKED_SINCE = (
     "WHERE e.xid >= pg_snapshot_xmin($1::text::pg_snapshot) "
     "AND NOT pg_visible_in_snapshot(e.xid, $1::text::pg_snapshot) AND e.type = 'StepRequested' AND e.run_id = ANY($2)"
 )
-ASKED_AGENTS = """
-WITH RECURSIVE a AS (
-    SELECT min(agent) AS agent FROM anabranch.step_rows WHERE status = 'requested'
-    UNION ALL
-    SELECT (SELECT min(s.agent) FROM anabranch.step_rows s WHERE s.status = 'requested' AND s.agent > a.agent)
-    FROM a WHERE a.agent IS NOT NULL
+ASKED = (
+    "FROM anabranch.run_rows r JOIN anabranch.branch_rows b ON b.run_id = r.run_id AND b.status = 'running' "
+    "LEFT JOIN anabranch.step_rows s ON s.run_id = b.run_id AND s.step_id = b.branch_id || '#' || b.step_count "
+    "JOIN anabranch.events q ON q.run_id = b.run_id AND q.version = coalesce(s.requested_version, b.result_version) "
+    "WHERE r.status IN ('running', 'paused') AND coalesce(s.status, 'requested') = 'requested'"
 )
-SELECT a.agent FROM a WHERE a.agent IS NOT NULL AND EXISTS (
-    SELECT 1 FROM anabranch.step_rows s WHERE s.status = 'requested' AND s.agent = a.agent AND s.requested_at < $1
-)
+"""The step of each branch `b` that is asked for by `q`, with its row `s` where it has been tried before.
+
+The cost is that of the branches of runs that work; what rests and what is over are not looked at.
 """
+ASKED_AGENTS = f"SELECT DISTINCT b.agent {ASKED} AND q.recorded_at < $1"
 ASKED_STEPS = (
-    "SELECT s.run_id, s.step_id, s.attempt, s.requested_at, "
-    "(e.data->'config'->>'step_timeout')::double precision AS timeout "
-    "FROM (SELECT * FROM anabranch.step_rows WHERE status = 'requested' AND agent = $1 AND requested_at > $2 "
-    "AND requested_at < $3 ORDER BY requested_at FETCH FIRST ($4::integer) ROWS WITH TIES) AS s "
-    "JOIN anabranch.events e ON e.run_id = s.run_id AND e.version = 1 ORDER BY s.requested_at"
+    "SELECT a.*, (e.data->'config'->>'step_timeout')::double precision AS timeout FROM ("
+    "SELECT b.run_id, b.branch_id || '#' || b.step_count AS step_id, coalesce(s.attempt, 1) AS attempt, "
+    f"q.recorded_at AS requested_at {ASKED} AND b.agent = $1 AND q.recorded_at < $2 "
+    "AND ($3::uuid IS NULL OR r.run_id > $3) ORDER BY r.run_id FETCH FIRST ($4::integer) ROWS WITH TIES) AS a "
+    "JOIN anabranch.events e ON e.run_id = a.run_id AND e.version = 1 ORDER BY a.run_id, a.requested_at"
 )
 
 
@@ -122,7 +122,7 @@ async def asked_agents(engine: AsyncEngine, before: datetime) -> list[str]:
 
 
 async def asked_steps(engine: AsyncEngine, *wanted: Any) -> list[Asked]:
-    """A page of an agent's steps by the time they were asked; those of one moment are on one page."""
+    """A page of an agent's steps by run; those of one run are on one page."""
     rows = await _rows(engine, ASKED_STEPS, *wanted)
     return [Asked(row.run_id, row.step_id, row.attempt, row.requested_at, row.timeout) for row in rows]
 
