@@ -82,6 +82,7 @@ class Process:
         else:
             handler = Handler(Router(), store, transport, self.clock, self.world.new_id)
             self.actor = Actor(handler, transport, [ROUTER_QUEUE])
+        self.actor.shares = self.world.shares
         return self.actor
 
     async def _recover(self) -> None:

@@ -27,6 +27,7 @@ import orjson
 import structlog
 
 from anabranch.branch_supervisor.app import TICK_SECONDS
+from anabranch.runtime.lines import Shares
 from anabranch.runtime.memory.store import MemoryStore
 from anabranch.runtime.memory.transport import MemoryBroker
 from anabranch.runtime.ports import Outgoing
@@ -113,6 +114,7 @@ class World:
         self.broker = Broker(self)
         self.processes: list[Process] = []
         self.concurrency = self.random.choice((1, 2, 16))
+        self.shares = self.random.choice((Shares(), Shares(2, 1), Shares(1, 1)))  # small ones are full at once
         self._populate()
 
     def _populate(self) -> None:

@@ -1,6 +1,7 @@
 """The pipeline of a deciding service, one batch at a time:
 
     read -> lock heads -> hydrate -> recall -> decide -> append events + rows -> publish -> ack
+            `------------------------- settle ----------------------------'    `--- tell ---'
 
 The log is the inbox: a message that was redelivered, or that the state has outgrown, is looked up by the events
 it caused. If there are any it was handled before, perhaps by a process that died before publishing: what those
@@ -10,6 +11,7 @@ that a simulator can use.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -27,7 +29,7 @@ from anabranch.runtime import outbox
 from anabranch.runtime.cache import StateCache, freeze, reducer_hash, snapshot_due
 from anabranch.runtime.hydrating import Hydrated, hydrate, outdated
 from anabranch.runtime.ids import uuid7
-from anabranch.runtime.outbox import Batch
+from anabranch.runtime.outbox import Batch, Settled
 from anabranch.runtime.ports import Conflict, Delivery, Inbox, Store, Transport, Unavailable, Unit
 from anabranch.runtime.reading import Inbound, Unreadable, read
 from anabranch.runtime.solitude import Solitude
@@ -44,6 +46,8 @@ from anabranch_contracts.addresses import STOP_SIGNAL, answerable
 from anabranch_contracts.catalog import UnknownEvent
 
 MAX_CONFLICTS = 20
+Held = AbstractAsyncContextManager[None]
+NOBODY_ELSE: Held = nullcontext()  # the runs of a batch are still in hand
 log = structlog.get_logger(__name__)
 
 
@@ -96,19 +100,37 @@ class Handler:
         return readable
 
     async def handle(self, inbound: Sequence[Inbound], inbox: Inbox) -> list[Inbound]:
-        """Handle a batch to its acks; raises `Unavailable` with nothing acked that was not handled.
+        """Settle a batch and tell of it."""
+        return await self.tell(await self.settle(inbound), inbox)
 
-        Batches may be handled side by side where they have no run in common. What it returns is not acked: it is for
-        runs that only a newer release can fold.
+    async def settle(self, inbound: Sequence[Inbound]) -> Settled:
+        """Decide and store a batch; its runs may then be in another one, before this one is told of.
+
+        Batches may be handled side by side where they have no run in common. Raises `Conflict` or `Unavailable`.
         """
         try:
-            left = await self._handle(inbound)
+            return await self._settle(inbound)
         except (Conflict, Unavailable):
             raise
         except Exception:
-            left = await self._one_by_one(inbound)
+            return Settled(inbound, await self._one_by_one(inbound))
+
+    async def tell(self, settled: Settled, inbox: Inbox, held: Held = NOBODY_ELSE) -> list[Inbound]:
+        """Publish what a batch leads to, then ack it; raises `Unavailable` with nothing acked that was not told of.
+
+        Its runs are `held` should its messages have to be settled again. What it returns is not acked: it is for runs
+        that only a newer release can fold.
+        """
+        left = settled.left
+        try:
+            await self._publish(settled)
+        except (Conflict, Unavailable):
+            raise
+        except Exception:
+            async with held:
+                left = await self._one_by_one(settled.inbound)
         unhandled = {id(one) for one in left}
-        await self._ack([one.delivery for one in inbound if id(one) not in unhandled], inbox)
+        await self._ack([one.delivery for one in settled.inbound if id(one) not in unhandled], inbox)
         return left
 
     async def _ack(self, deliveries: Sequence[Delivery], inbox: Inbox) -> None:
@@ -116,17 +138,19 @@ class Handler:
             await inbox.ack(deliveries)
             self._counted.inc(len(deliveries))
 
-    async def _handle(self, inbound: Sequence[Inbound]) -> list[Inbound]:
-        batch = await self._settle(inbound)
+    async def _settle(self, inbound: Sequence[Inbound]) -> Settled:
+        batch = await self._stored(inbound)
         messages = outbox.messages(batch, outbox.traces(inbound), self._new_id)
-        if messages:
+        return Settled(inbound, batch.left, messages, batch.refused, outbox.stops(batch))
+
+    async def _publish(self, settled: Settled) -> None:
+        if settled.messages:
             with self._publishing.time():
-                await self._transport.publish(messages)
-        for one, reason in batch.refused:  # after what may fail and is done again, for a park is not
+                await self._transport.publish(settled.messages)
+        for one, reason in settled.refused:  # after what may fail and is done again, for a park is not
             await self._park(one.delivery, reason, one.run_id)
-        for signal in outbox.stops(batch):
+        for signal in settled.stops:
             await self._transport.publish_signal(STOP_SIGNAL, signal)
-        return batch.left
 
     async def _one_by_one(self, inbound: Sequence[Inbound]) -> list[Inbound]:
         """A defect of ours shows on one message: park that one, serve the others, never loop.
@@ -137,7 +161,9 @@ class Handler:
         for one in inbound:
             one.delivery.redelivered = True
             try:
-                left += await self._handle([one])
+                alone = await self._settle([one])
+                await self._publish(alone)
+                left += alone.left
             except (Conflict, Unavailable):
                 raise
             except Exception as defect:
@@ -153,7 +179,7 @@ class Handler:
         if delivery.reply_to and answerable(delivery.reply_to):
             await self._transport.publish([outbox.answer(delivery, run_id, self._new_id, reason)])
 
-    async def _settle(self, inbound: Sequence[Inbound]) -> Batch:
+    async def _stored(self, inbound: Sequence[Inbound]) -> Batch:
         """Decide and store; whoever was second reads again and decides again."""
         for _ in range(MAX_CONFLICTS):
             try:

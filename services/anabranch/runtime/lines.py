@@ -7,20 +7,30 @@ messages to each: ten thousand results of one run do not keep another's single o
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from uuid import UUID
 
 from anabranch.runtime.reading import Inbound
 
 BATCH = 256
-ALONE, IN_COMPANY = 64, 16  # messages of one run in a batch
 COMPANY_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Messages of one run in a batch."""
+
+    alone: int = 64
+    in_company: int = 16
 
 
 class Lines:
     """Messages in the order they came, run by run; a run in hand waits until it is `handled`."""
 
-    def __init__(self) -> None:
+    def __init__(self, shares: Shares | None = None) -> None:
+        self._shares = shares or Shares()
         self._lines: dict[UUID, deque[Inbound]] = {}
         self._in_hand: set[UUID] = set()
         self._latest: tuple[UUID | None, float] = (None, 0.0)  # who came last, and when
@@ -50,7 +60,7 @@ class Lines:
     def _take(self) -> list[Inbound]:
         """A share of each line; whose line is not empty then stands behind the others."""
         found: list[Inbound] = []
-        share = IN_COMPANY if self._has_company() else ALONE
+        share = self._share()
         for run_id in [run_id for run_id in self._lines if run_id not in self._in_hand]:
             line = self._lines.pop(run_id)
             found += [line.popleft() for _ in range(min(share, len(line), BATCH - len(found)))]
@@ -61,9 +71,33 @@ class Lines:
                 break
         return found
 
-    def _has_company(self) -> bool:
+    def _share(self) -> int:
         other, at = self._other
-        return other is not None and asyncio.get_running_loop().time() - at < COMPANY_SECONDS
+        has_company = other is not None and asyncio.get_running_loop().time() - at < COMPANY_SECONDS
+        return self._shares.in_company if has_company else self._shares.alone
+
+    def plenty(self) -> bool:
+        """Whether a full share waits in line, be its runs in hand or not: nothing is won by waiting for more."""
+        share = self._share()
+        found = 0
+        for line in self._lines.values():
+            found += min(share, len(line))
+            if found >= self._shares.alone:
+                return True
+        return False
+
+    @asynccontextmanager
+    async def held(self, batch: Sequence[Inbound]) -> AsyncIterator[None]:
+        """Their runs in hand once more, when nobody else has them."""
+        runs = {one.run_id for one in batch}
+        while runs & self._in_hand:
+            self._changed.clear()
+            await self._changed.wait()
+        self._in_hand |= runs
+        try:
+            yield
+        finally:
+            self.handled(batch)
 
     def handled(self, batch: Iterable[Inbound]) -> None:
         """Their runs are in hand no longer."""

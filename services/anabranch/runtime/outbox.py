@@ -41,6 +41,17 @@ class Batch:
         return {run_id: state.version for run_id, state in self.states.items() if run_id not in changed}
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A batch that is stored, and what is still to be told of it; `left` is for services of a newer release."""
+
+    inbound: Sequence[Inbound]
+    left: list[Inbound]
+    messages: Sequence[Outgoing] = ()
+    refused: Sequence[tuple[Inbound, str]] = ()
+    stops: Sequence[bytes] = ()
+
+
 def by_run(events: Sequence[Recorded]) -> dict[UUID, list[Recorded]]:
     """Events of each run, in order."""
     found: dict[UUID, list[Recorded]] = {}

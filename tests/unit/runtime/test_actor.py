@@ -9,9 +9,12 @@ import pytest
 from anabranch.domain.deciders import Router
 from anabranch.runtime.actor import Actor
 from anabranch.runtime.handler import Handler
+from anabranch.runtime.lines import Shares
 from anabranch.runtime.memory.store import MemoryStore
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
+from anabranch.runtime.outbox import Settled
 from anabranch.runtime.ports import Outgoing, Unavailable
+from anabranch.runtime.reading import Inbound
 from anabranch_contracts.addresses import ROUTER_QUEUE
 from tests.unit.runtime.house import asked
 
@@ -23,15 +26,32 @@ class Waiting(MemoryTransport):
 
     def __init__(self, broker: MemoryBroker) -> None:
         super().__init__(broker)
-        self.begun, self.go, self.lost = asyncio.Event(), asyncio.Event(), False
+        self.begun, self.go = asyncio.Event(), asyncio.Event()
+        self.lost, self.defect = False, False
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         if any(str(SLOW) in (message.correlation_id or "") for message in messages):
             self.begun.set()
             await self.go.wait()
+            if self.defect:
+                self.defect = False
+                raise ZeroDivisionError("oh")
             if self.lost:
                 raise Unavailable("gone")
         await super().publish(messages)
+
+
+class Noting(Handler):
+    """Says how many batches it has settled."""
+
+    def __init__(self, store: MemoryStore, transport: MemoryTransport) -> None:
+        super().__init__(Router(), store, transport)
+        self.noted = asyncio.Semaphore(0)
+
+    async def settle(self, inbound: Sequence[Inbound]) -> Settled:
+        settled = await super().settle(inbound)
+        self.noted.release()
+        return settled
 
 
 class Stage:
@@ -40,7 +60,8 @@ class Stage:
     def __init__(self) -> None:
         self.broker, self.store = MemoryBroker(), MemoryStore()
         self.transport, self.asker = Waiting(self.broker), MemoryTransport(self.broker)
-        self.actor = Actor(Handler(Router(), self.store, self.transport), self.transport, [ROUTER_QUEUE])
+        self.handler = Noting(self.store, self.transport)
+        self.actor = Actor(self.handler, self.transport, [ROUTER_QUEUE])
 
     async def serving(self) -> "asyncio.Task[None]":
         """The first run is in hand, and waits."""
@@ -70,6 +91,24 @@ async def test_a_run_does_not_wait_for_what_is_done_for_another() -> None:
     await stage.steps(1)
     await stage.actor.stop()
     await running
+
+
+@pytest.mark.parametrize("defect", [False, True])
+async def test_a_run_goes_on_before_a_batch_of_it_is_told_of_where_a_full_one_waits(defect: bool) -> None:
+    stage = Stage()
+    stage.transport.defect = defect
+    await stage.transport.connect()
+    await stage.asker.publish([asked(SLOW, reply_to=f"asker-{number}") for number in range(2 * Shares().alone + 1)])
+    running = asyncio.create_task(stage.actor.run())
+    async with asyncio.timeout(5):
+        for _ in range(2):
+            await stage.handler.noted.acquire()
+    stage.transport.go.set()
+    await stage.steps(1)
+    await stage.actor.stop()
+    await running
+    depth = await stage.asker.depth(ROUTER_QUEUE)
+    assert depth is not None and depth.ready == 0
 
 
 async def test_what_is_in_hand_is_finished_when_it_stops_and_the_rest_given_back() -> None:

@@ -4,11 +4,12 @@ import asyncio
 from uuid import UUID
 
 from anabranch.domain.deciders import Input
-from anabranch.runtime.lines import ALONE, BATCH, COMPANY_SECONDS, IN_COMPANY, Lines
+from anabranch.runtime.lines import BATCH, COMPANY_SECONDS, Lines, Shares
 from anabranch.runtime.ports import Delivery
 from anabranch.runtime.reading import Inbound
 from anabranch_contracts import messages as m
 
+ALONE, IN_COMPANY = Shares().alone, Shares().in_company
 BIG, SMALL, OTHER = (UUID(int=number) for number in range(1, 4))
 
 
@@ -73,6 +74,40 @@ async def test_a_run_in_hand_waits() -> None:
     lines.join(waiting(SMALL))
     assert shown(await waits) == [(2, 0)]
     lines.handled(first)
+    assert shown(await lines.batch()) == [(1, ALONE)]
+
+
+async def test_there_is_plenty_once_a_share_is_full_also_of_a_run_in_hand() -> None:
+    lines = Lines()
+    lines.join(waiting(BIG, 2 * ALONE - 1))
+    await lines.batch()
+    assert not lines.plenty()
+    lines.join(waiting(BIG))
+    assert lines.plenty()
+    lines.join(waiting(SMALL))
+    assert not lines.plenty(), "in company a share is smaller"
+    for run in range(OTHER.int, OTHER.int + ALONE // IN_COMPANY - 1):
+        lines.join(waiting(UUID(int=run), IN_COMPANY))
+    assert lines.plenty()
+
+
+async def test_a_run_is_held_by_one_at_a_time() -> None:
+    lines = Lines()
+    lines.join(waiting(BIG, ALONE + 1))
+    first = await lines.batch()
+    entered = asyncio.Event()
+
+    async def hold() -> None:
+        async with lines.held(first):
+            entered.set()
+            await asyncio.sleep(0)
+            assert lines._in_hand == {BIG}
+
+    holding = asyncio.create_task(hold())
+    await asyncio.sleep(0)
+    assert not entered.is_set()
+    lines.handled(first)
+    await holding
     assert shown(await lines.batch()) == [(1, ALONE)]
 
 
