@@ -13,8 +13,8 @@ import pytest
 
 from anabranch.agent_worker.app import Worker
 from anabranch.runtime.handler import Handler
+from anabranch.runtime.outbox import Settled
 from anabranch.runtime.ports import Inbox
-from anabranch.runtime.reading import Inbound
 from tests.simulation.__main__ import main
 from tests.simulation.laws import Case, Tally, Violation, calmly, check, judged
 from tests.simulation.loop import SeededLoop
@@ -22,13 +22,13 @@ from tests.simulation.shrink import shrink
 from tests.simulation.world import Stuck, World
 
 JSON = Any
-handle = Handler.handle
+tell = Handler.tell
 
 
-async def early(handler: Handler, batch: list[Inbound], inbox: Inbox) -> Any:
-    """Acks what was not handled yet."""
-    await inbox.ack([one.delivery for one in batch])
-    return await handle(handler, batch, inbox)
+async def early(handler: Handler, settled: Settled, inbox: Inbox, *held: Any) -> Any:
+    """Acks what was not published yet."""
+    await inbox.ack([one.delivery for one in settled.inbound])
+    return await tell(handler, settled, inbox, *held)
 
 
 async def once(worker: Worker, message: Any) -> None:
@@ -54,7 +54,7 @@ def finding(most: int = 300) -> Violation:
     [
         ("anabranch.domain.supervision.discard", lambda *_: None),
         ("anabranch.domain.supervision.admits", lambda *_: True),
-        ("anabranch.runtime.handler.Handler.handle", early),
+        ("anabranch.runtime.handler.Handler.tell", early),
         ("anabranch.agent_worker.app.Worker._publish", once),
     ],
 )

@@ -99,10 +99,6 @@ class Handler:
         await self._ack(unreadable, inbox)
         return readable
 
-    async def handle(self, inbound: Sequence[Inbound], inbox: Inbox) -> list[Inbound]:
-        """Settle a batch and tell of it."""
-        return await self.tell(await self.settle(inbound), inbox)
-
     async def settle(self, inbound: Sequence[Inbound]) -> Settled:
         """Decide and store a batch; its runs may then be in another one, before this one is told of.
 

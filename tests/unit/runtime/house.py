@@ -20,7 +20,7 @@ JSON = Any
 
 async def through(handler: Handler, deliveries: Sequence[Delivery], inbox: Inbox) -> list[Inbound]:
     """Have them read and handled; what was left."""
-    return await handler.handle(await handler.read(deliveries, inbox), inbox)
+    return await handler.tell(await handler.settle(await handler.read(deliveries, inbox)), inbox)
 
 
 def asked(run_id: UUID, reply_to: str | None = None, **headers: str) -> Outgoing:

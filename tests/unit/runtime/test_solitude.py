@@ -58,7 +58,7 @@ class House:
         await self.transport.publish([Outgoing(key, orjson.dumps(body), uuid4(), "") for body in bodies])
         for handler, inbox in ((self.router, self.routed), (self.supervisor, self.tended)):
             if inbound := await handler.read(inbox.poll(100), inbox):
-                await handler.handle(inbound, inbox)
+                await handler.tell(await handler.settle(inbound), inbox)
         return list(self.store.units)
 
     def ask(self, run_id: UUID) -> dict[str, Any]:
