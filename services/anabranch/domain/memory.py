@@ -11,10 +11,10 @@ JSON = Any
 def window(state: RunState, agent: str) -> int:
     """How many messages of `agent` are kept: the run's `max_messages`, narrowed by the node's retention."""
     policy: Mapping[str, JSON] = state.graph.node[agent].get("memory") or {}
-    retention = policy.get("retention", "last_n")
+    retention = policy.get("retention")
     if retention == "none":
         return 0
-    bounds = (policy.get("max_messages"), state.graph.rules.messages, state.config.get("max_messages", 100))
+    bounds = (policy.get("max_messages"), state.graph.rules.messages, state.config["max_messages"])
     limit = min(b for b in bounds if b is not None)
     return min(limit, 2) if retention == "single_step" else limit
 
