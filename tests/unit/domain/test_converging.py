@@ -48,6 +48,13 @@ def test_rule_1_the_owner_of_a_fork_that_came_whole_goes_on_at_the_node() -> Non
     assert run.last("BranchConverged").continues == "owner"
 
 
+def test_where_detection_is_switched_off_paths_meet_only_where_it_was_declared() -> None:
+    run = Run(DIAMOND, config={"auto_detect_convergence": False})
+    run.reply("S", "go")
+    run.reply("L", "l")
+    assert run.at("Y")["request"] == "l" and not run.of("BranchParked")
+
+
 def test_rule_2_a_single_branch_goes_on_itself() -> None:
     run = Run({**DIAMOND, "entry": ["L"], "nodes": ["L", "Y"], "edges": ["L -> Y"]})
     run = Run({"nodes": ["L", {"name": "Y", "is_convergence_point": True}], "edges": ["L -> Y"]})

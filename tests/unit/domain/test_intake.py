@@ -54,6 +54,29 @@ def test_the_same_request_is_one_run_whether_it_names_it_or_not_and_another_is_r
         Router().decide(turn, Request(RUN, {**body, "task": "u"}))
 
 
+def test_what_is_taken_says_who_asked_and_under_which_labels() -> None:
+    body = {"task": "t", "topology": {"nodes": ["A"]}, "labels": {"team": "blue"}}
+    started = taken(body, reply_to="q", reply_correlation="c").events[0].event
+    assert (started.labels, started.reply_to, started.reply_correlation) == (  # type: ignore[union-attr]
+        {"team": "blue"}, "q", "c",
+    )  # fmt: skip
+
+
+STARTING: list[tuple[JSON, list[str]]] = [
+    ({"nodes": ["A", "B"], "edges": ["A -> B", "B -> A"]}, ["A"]),
+    ({"nodes": ["A", "B", "User"], "edges": ["User -> B", "B -> A"]}, ["B"]),
+    ({"nodes": ["A", "B"], "edges": ["A <-> B"]}, ["A"]),
+    ({"nodes": ["A", "B", "C"], "edges": ["A -> C"]}, ["A", "B"]),
+    ({"nodes": ["A", "B"], "edges": ["A -> B", "B -> A"], "entry": "B"}, ["B"]),
+    ({"nodes": ["A", "B"], "edges": ["Start -> B", "B -> A"], "entry": "A"}, ["B"]),
+]
+
+
+@pytest.mark.parametrize(("topology", "agents"), STARTING, ids=range(len(STARTING)))
+def test_who_starts(topology: JSON, agents: list[str]) -> None:
+    assert [step["agent"] for step in Run(topology).asked.values()] == agents
+
+
 def test_every_reason_is_said_at_once() -> None:
     topology = {"nodes": ["A", "B", "C"], "entry": "A", "rules": ["max_agents(2)"]}
     (rejected,) = taken({"task": "t", "topology": topology}).events
@@ -94,6 +117,8 @@ REASONS: list[tuple[JSON, str]] = [
      "topology: rules: ConditionalRule 1: condition asks about 'runs'"),
     ({"nodes": ["A", "B", "User"], "edges": ["A -> B", "A <-> User"], "entry": "A", "rules": ["max_agents(1)"]},
      "rule MaxAgentsRule: 2 agents, max_agents = 1"),
+    ({"nodes": ["A", "B", "C"], "edges": ["A -> B", "C -> B"], "entry": "A"},
+     "no entry reaches node 'C'; add an edge to it, name it in `entry`, or remove it"),
     ({"nodes": ["A", "B", "C"], "edges": ["A -> B"], "entry": "A"},
      "no entry reaches node 'C'; add an edge to it, name it in `entry`, or remove it"),
 ]  # fmt: skip

@@ -34,7 +34,13 @@ def nested(depth: int) -> JSON:
     return {"type": "array", "items": nested(depth - 1)} if depth else {"type": "null"}
 
 
+def staircase(steps: int) -> JSON:
+    """Before each step down there is one aside."""
+    return {"allOf": [{"type": "null"}, staircase(steps - 1)]} if steps else {"type": "null"}
+
+
 LONG = "x" * 120
+OLD = "http://json-schema.org/draft-04/schema#"
 UNUSABLE: list[tuple[JSON, str]] = [
     ({"$ref": "#"}, "refers to '#'; only '#/...', inside itself, can be followed"),
     ({"$defs": {"n": {"items": {"$ref": "#/$defs/n"}}}, "$ref": "#/$defs/n"}, "refers to itself at '#/$defs/n'"),
@@ -54,9 +60,11 @@ UNUSABLE: list[tuple[JSON, str]] = [
     (chain(600), f"unrolls to more than {MAX_DEEP} levels"),
     ({"allOf": [*[{"type": "null"}] * 100, nested(200)]}, f"unrolls to more than {MAX_DEEP} levels"),
     (repeated(100, {"enum": [{"a": list(range(8000))}]}), f"unrolls to more than {MAX_VALUES} values"),
+    (staircase(100), f"unrolls to more than {MAX_DEEP} levels"),
     (nested(200), f"unrolls to more than {MAX_DEEP} levels"),
     ({"items": {"$id": "http://127.0.0.1/x", "$ref": "#/type"}}, "has '$id' inside"),
-    ({"$schema": "http://json-schema.org/draft-04/schema#", "properties": {"n": {"id": "x"}}}, "has 'id' inside"),
+    ({"$schema": OLD, "properties": {"n": {"id": "x"}}}, "has 'id' inside"),
+    ({"$schema": OLD, "properties": {"n": {"$id": "x"}}}, "has '$id' inside"),
     ({"$ref": "http://127.0.0.1/x"}, "refers to 'http://127.0.0.1/x'"),
     ({"items": {"$ref": "other.json#/x"}}, "refers to 'other.json#/x'"),
     ({"$ref": "#/$defs/n"}, "nothing at '#/$defs/n'"),
@@ -101,6 +109,8 @@ USABLE: list[tuple[JSON, JSON, JSON]] = [
         {"id": 1, "name": 2},
         {"id": 1},
     ),
+    ({"type": "null", "x-deep": nested(200)}, None, 1),
+    ({"properties": {"n": {"id": "x", "type": "null"}}}, {"n": None}, {"n": 1}),
     (doubling(5), None, 1),
     (chain(100), None, 1),
     (nested(90), [], 1),
