@@ -61,6 +61,10 @@ def test_what_holds_itself_or_nothing_yet_has_one_too() -> None:
     late = 1
 
 
+class Keeper(Holder):
+    """Another class of the same parts."""
+
+
 class Slotted:
     __slots__ = ("held",)
 
@@ -103,6 +107,8 @@ DIFFERENT: list[tuple[Any, Any]] = [
     (nested(7, "a"), nested(7, "b")),
     (nested(8, Holder("a")), nested(8, Slotted())),
     ({tupled(7, "a"): 1}, {tupled(7, "b"): 1}),
+    ({tupled(7, "a")}, {tupled(7, "b")}),
+    (Holder(1), Keeper(1)),
     (Holder(Holder(1)), Holder(Holder(2))),
 ]
 
@@ -119,6 +125,7 @@ SAME: list[tuple[Any, Any]] = [
     (Slotted(), Slotted()),
     (nested(9, "a"), nested(9, "b")),
     ({tupled(8, "a"): 1}, {tupled(8, "b"): 1}),
+    ({tupled(8, "a")}, {tupled(8, "b")}),
     (object(), object()),
 ]
 

@@ -194,3 +194,19 @@ def test_an_agent_for_each_task_is_enough() -> None:
     assert build.parallel_invoke(["A", "B"], tasks=[1, 2])["invocations"] == [
         {"agent": "A", "request": 1}, {"agent": "B", "request": 2},
     ]  # fmt: skip
+
+
+async def test_an_action_is_awaited_by_whoever_runs_the_agent() -> None:
+    asked = []
+
+    async def perform(action: dict[str, object]) -> object:
+        asked.append(action)
+        return "answer"
+
+    token = build.CALLER.set(perform)
+    try:
+        assert await build.invoke_agent("B", 1) == "answer" and asked == [build.invoke_agent("B", 1)]
+    finally:
+        build.CALLER.reset(token)
+    with pytest.raises(RuntimeError, match="invoke_agent can be awaited only inside an agent; elsewhere return it"):
+        await build.invoke_agent("B", 1)

@@ -66,6 +66,10 @@ def test_paths_meet_at_an_agent_with_two_ways_in_that_are_none_out(edges: list[s
     assert [node.name for node in topology.nodes if topology.is_convergence_point(node.name)] == found
 
 
+def test_what_is_said_about_a_topology_is_kept() -> None:
+    assert parsed({"nodes": ["A"], "metadata": {"a": 1}}).canonical()["metadata"] == {"a": 1}
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_all_written_forms_are_one_value(form: object) -> None:
     assert parsed(form).content_hash() == parsed(FORMS[0]).content_hash()

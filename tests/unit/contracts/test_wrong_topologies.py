@@ -108,6 +108,12 @@ WRONG: list[tuple[JSON, ...]] = [
         "rules: '7' is no rule; write max_steps(100) or an object with a type",
     ),
     ({"nodes": ["User"], "edges": ["Start -> User", "User -> User"]}, "has no agent; name at least one"),
+    ({"nodes": ["Start", "End"]}, "has no agent; name at least one"),
+    (
+        {"nodes": ["A*", {"name": "B", "convergence": {"min_ratio": "1"}}]},
+        "node name 'A*' may not contain '*', '#' or control characters; rename it",
+        "node 'B': convergence.min_ratio: Input should be a valid number",
+    ),
     ({"nodes": ["A"], "edges": ["A -> B", "A -> B"]}, UNKNOWN, UNKNOWN),
     ({"nodes": ["A"], "edges": [L]}, f"edge {L[:80]!r} is not understood; {ARROWS}"),
     (

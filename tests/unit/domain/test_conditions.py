@@ -53,6 +53,7 @@ def test_a_rule_speaks_before_a_step_and_every_verdict_but_allow_is_an_event(
 
 def test_a_run_that_a_rule_ends_names_the_rule() -> None:
     run = ruled(("step.agent == 'B'", "block"))
+    assert run.last("RuleApplied").reason == "block at B: step.agent == 'B'"
     assert run.state.error == {
         "kind": "rule",
         "type": "ConditionalRule",
