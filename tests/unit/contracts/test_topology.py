@@ -136,10 +136,11 @@ BLANK = " " * 990
 BLANKS = [f"{BLANK}->", f"->{BLANK}", f"{BLANK}  ", f"A{BLANK}>", f"A{BLANK}->{BLANK}", f"{BLANK}- >"]
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize("text", BLANKS, ids=range(len(BLANKS)))
 def test_thousands_of_edges_of_nothing_but_blanks_are_refused_in_a_moment(text: str) -> None:
+    began = time.process_time()
     assert len(parse_topology({"nodes": NAMES, "edges": [text] * 2000})[1]) > 100
+    assert time.process_time() - began < 20, "of work: others may be at work beside us"
 
 
 def test_there_are_more_than_40_ways_to_be_wrong() -> None:

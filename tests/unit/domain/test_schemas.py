@@ -1,6 +1,7 @@
 """Semantics 8: schemas that could keep the checker busy without end are refused before they are used."""
 
 import re
+from time import process_time
 from typing import Any
 
 import pytest
@@ -173,12 +174,14 @@ def test_why_an_answer_does_not_fit_is_said_where_that_costs_little() -> None:
     assert mismatch([2] * 1000, choices_of(1900)) is None
 
 
-@pytest.mark.timeout(20)
 def test_a_pattern_keeps_nobody_busy() -> None:
     """Where nothing bounds the backtracking of one match, so many of them take minutes."""
     schema = {"items": {"if": {"pattern": r"(a*)*\1b"}, "then": {}, "else": {}}}
     texts = [f"{'a' * 28}c{i}" for i in range(5000)]
-    assert mismatch(texts, schema) is None or "does not fit" in str(mismatch(texts, schema))
+    began = process_time()
+    said = mismatch(texts, schema)
+    assert said is None or "does not fit" in said
+    assert process_time() - began < 20, "of work: others may be at work beside us"
 
 
 def test_a_value_that_is_no_json_fits_no_schema() -> None:
