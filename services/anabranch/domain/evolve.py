@@ -5,6 +5,8 @@ recorded has happened. The state is moved in place and handed back; whoever fold
 """
 
 from collections.abc import Callable, Iterable
+from datetime import datetime, tzinfo
+from functools import lru_cache
 from typing import Any
 
 from anabranch.domain.evolving import branches, forks, orphans, people, runs, steps
@@ -22,9 +24,15 @@ def fold(recorded: Iterable[Recorded], state: RunState | None = None) -> RunStat
 
 def evolve(state: RunState, recorded: Recorded) -> RunState:
     """Apply one event, in place."""
-    state.version, state.at = recorded.version, recorded.at.isoformat()
+    state.version, state.at = recorded.version, _said(recorded.at, recorded.at.tzinfo)
     _TABLE[type(recorded.event)](state, recorded.event, state.at)
     return state
+
+
+@lru_cache(64)
+def _said(at: datetime, _: tzinfo | None) -> str:
+    """A moment as it is kept in a state: all events of a turn have one. Equal moments differ by their zones."""
+    return at.isoformat()
 
 
 _TABLE: dict[type, Callable[[RunState, Any, str], None]] = {

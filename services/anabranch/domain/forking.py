@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import orjson
 
 from anabranch.domain.evolve import fold
 from anabranch.domain.graph import Graph
+from anabranch.domain.identity import derived
 from anabranch.domain.intake import await_outcome, check
 from anabranch.domain.recorded import Recorded
 from anabranch.domain.sizes import MAX_CONTEXT, size, too_much
@@ -52,7 +53,7 @@ class Fork:
 
 def checkpoint_id(run_id: UUID, name: str) -> UUID:
     """Identity of a checkpoint."""
-    return uuid5(run_id, f"checkpoint/{name}")
+    return derived(run_id, f"checkpoint/{name}")
 
 
 def version_of(events: Sequence[Recorded], at: int | str) -> int:

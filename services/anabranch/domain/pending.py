@@ -4,10 +4,9 @@ A message body is composed from the state at the moment it is published, so a st
 is not asked again.
 """
 
-from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from anabranch.domain import supervision
 from anabranch.domain.clocks import ask_timer
@@ -18,10 +17,10 @@ from anabranch_contracts.addresses import step_key
 from anabranch_contracts.events import Event
 
 JSON = Any
+ENDINGS = (e.RunFailed, e.RunCancelled, e.BranchCancelled, e.BranchFailed)
 
 
-@dataclass(frozen=True, slots=True)
-class Owed:
+class Owed(NamedTuple):
     """A message to publish: `news` nobody need listen to; `replies` are queues (with correlations) it goes to too."""
 
     routing_key: str
@@ -48,59 +47,53 @@ def announcements(state: RunState, recorded: Iterable[Recorded]) -> list[tuple[R
 def stopped(state: RunState, recorded: Iterable[Recorded]) -> dict[str, JSON] | None:
     """Which steps that run now are wanted no longer: all of a run, or those of some branches; None = none."""
     branches: list[str] = []
-    for one in recorded:
-        match one.event:
+    for event in [one.event for one in recorded if isinstance(one.event, ENDINGS)]:
+        match event:
             case e.RunFailed() | e.RunCancelled():
-                return {"run_id": str(state.run_id)}
-            case e.BranchCancelled(branch_id=branch_id):
-                branches.append(branch_id)
-            case e.BranchFailed(branch_id=branch_id, error=error) if error.get("kind") == "timeout":
-                branches.append(branch_id)
-            case _:
+                return {"run_id": state.key}
+            case e.BranchFailed(error=error) if error.get("kind") != "timeout":
                 pass
-    return {"run_id": str(state.run_id), "branch_ids": branches} if branches else None
+            case _:
+                branches.append(event.branch_id)
+    return {"run_id": state.key, "branch_ids": branches} if branches else None
 
 
 def _announce(state: RunState, event: Event) -> Owed | None:
-    match event:
-        case e.StepRequested():
-            branch = state.branches.get(event.branch_id)
-            if branch is None or branch.step is None or not _asked(branch.step, event):
-                return None
-            return step_requested(state, branch, branch.step)
-        case e.BranchSpawned(branch_id=branch_id, agent=agent, parent_branch_id=parent):
-            return _news(state, "branch.spawned", "BranchSpawned", branch_id, agent=agent, parent_branch_id=parent)
-        case e.BranchParked(branch_id=branch_id, node=node) | e.ContributionParked(token_id=branch_id, node=node):
-            return _news(state, "branch.parked", "BranchParked", branch_id, node=node)
-        case e.BranchCompleted(branch_id=branch_id, agent=agent):
-            return _news(state, "branch.completed", "BranchCompleted", branch_id, agent=agent)
-        case e.BranchFailed(branch_id=branch_id, agent=agent, error=error):
-            return _news(state, "branch.failed", "BranchFailed", branch_id, agent=agent, error=error)
-        case e.BranchMerged(branch_id=branch_id):
-            return _news(state, "branch.merged", "BranchMerged", branch_id)
-        case e.BranchConverged():
-            return _converged(state, event)
-        case e.UserInputRequested(request_id=request_id) if request_id in state.requests:
-            return user_requested(state, state.requests[request_id])
-        case e.OutcomeAwaited(reply_to=reply_to, reply_correlation=correlation) if state.terminal:
-            return replace(terminal(state), replies=[(reply_to, correlation)], public=False)
-        case e.RunCompleted() | e.RunFailed() | e.RunCancelled() | e.RunRejected():
-            return terminal(state)
-        case _:
-            return None
+    tell = _TABLE.get(type(event))
+    return tell(state, event) if tell is not None else None
+
+
+def _step(state: RunState, event: e.StepRequested) -> Owed | None:
+    branch = state.branches.get(event.branch_id)
+    if branch is None or branch.step is None or not _asked(branch.step, event):
+        return None
+    return step_requested(state, branch, branch.step)
 
 
 def _asked(step: Step, event: e.StepRequested) -> bool:
     return step.id == event.step_id and step.attempt == event.attempt and step.status == "requested"
 
 
-def _news(state: RunState, key: str, kind: str, branch_id: str, **more: JSON) -> Owed:
-    return Owed(key, kind, {"run_id": str(state.run_id), "branch_id": branch_id, **more}, news=True)
+def _news(key: str, kind: str, *more: str) -> Callable[[RunState, Any], Owed]:
+    """News of what became of a branch, with `more` of what the event says."""
+
+    def tell(state: RunState, event: Any) -> Owed:
+        body: dict[str, JSON] = {"run_id": state.key, "branch_id": event.branch_id}
+        for name in more:
+            body[name] = getattr(event, name)
+        return Owed(key, kind, body, news=True)
+
+    return tell
+
+
+def _contribution(state: RunState, event: e.ContributionParked) -> Owed:
+    body = {"run_id": state.key, "branch_id": event.token_id, "node": event.node}
+    return Owed("branch.parked", "BranchParked", body, news=True)
 
 
 def _converged(state: RunState, event: e.BranchConverged) -> Owed:
     body = {
-        "run_id": str(state.run_id),
+        "run_id": state.key,
         "branch_id": event.into_branch_id,
         "convergence_id": event.convergence_id,
         "node": event.node,
@@ -110,9 +103,42 @@ def _converged(state: RunState, event: e.BranchConverged) -> Owed:
     return Owed("branch.converged", "BranchConverged", body, news=True)
 
 
+def _question(state: RunState, event: e.UserInputRequested) -> Owed | None:
+    request = state.requests.get(event.request_id)
+    return user_requested(state, request) if request is not None else None
+
+
+def _awaited(state: RunState, event: e.OutcomeAwaited) -> Owed | None:
+    replies = [(event.reply_to, event.reply_correlation)]
+    return terminal(state)._replace(replies=replies, public=False) if state.terminal else None
+
+
+def _outcome(state: RunState, _: Event) -> Owed:
+    return terminal(state)
+
+
+_TABLE: dict[type, Callable[[RunState, Any], Owed | None]] = {
+    e.StepRequested: _step,
+    e.BranchSpawned: _news("branch.spawned", "BranchSpawned", "agent", "parent_branch_id"),
+    e.BranchParked: _news("branch.parked", "BranchParked", "node"),
+    e.ContributionParked: _contribution,
+    e.BranchCompleted: _news("branch.completed", "BranchCompleted", "agent"),
+    e.BranchFailed: _news("branch.failed", "BranchFailed", "agent", "error"),
+    e.BranchMerged: _news("branch.merged", "BranchMerged"),
+    e.BranchConverged: _converged,
+    e.UserInputRequested: _question,
+    e.OutcomeAwaited: _awaited,
+    e.RunCompleted: _outcome,
+    e.RunFailed: _outcome,
+    e.RunCancelled: _outcome,
+    e.RunRejected: _outcome,
+}
+"""What is said of an event; of all others nothing is."""
+
+
 def step_requested(state: RunState, branch: Branch, step: Step) -> Owed:
     """Everything a worker needs to run the step."""
-    run_id = str(state.run_id)
+    run_id = state.key
     place = {"run_id": run_id, "branch_id": branch.id, "step_number": step.number}
     body: dict[str, JSON] = {
         "run_id": run_id,
@@ -137,7 +163,7 @@ def step_requested(state: RunState, branch: Branch, step: Step) -> Owed:
 def user_requested(state: RunState, request: UserRequest) -> Owed:
     """Everything that whoever shows it to a person needs."""
     body: dict[str, JSON] = {
-        "run_id": str(state.run_id),
+        "run_id": state.key,
         "request_id": request.id,
         "branch_id": request.branch_id,
         "agent": request.agent,
@@ -152,7 +178,7 @@ def user_requested(state: RunState, request: UserRequest) -> Owed:
 
 def terminal(state: RunState) -> Owed:
     """The outcome of a run, for whoever asked for it."""
-    body: dict[str, JSON] = {"run_id": str(state.run_id), "status": state.status}
+    body: dict[str, JSON] = {"run_id": state.key, "status": state.status}
     if state.status == "completed":
         body |= {"result": state.result, "result_count": state.result_count}
     if state.error is not None:
@@ -206,7 +232,7 @@ def pending_steps(state: RunState, wanted: Container[tuple[str, int]]) -> Iterat
 
 def wake_up(state: RunState) -> Owed:
     """Have the supervisor look at the run."""
-    return Owed("run.recover", "RecoverRun", {"run_id": str(state.run_id)})
+    return Owed("run.recover", "RecoverRun", {"run_id": state.key})
 
 
 def _asked_for(state: RunState) -> Iterator[tuple[Branch, Step]]:
@@ -219,7 +245,7 @@ def smaller(owed: Owed, size: int, limit: int) -> Owed:
     """What to say instead of what no broker would carry: the step failed, or the outcome without its result."""
     body = owed.body
     if owed.type != "StepRequested":
-        return replace(owed, body={**body, "result": None, "result_bytes": size})
+        return owed._replace(body={**body, "result": None, "result_bytes": size})
     said = f"the step has {size} bytes with its memory and context, the limit is {limit}; hand over references"
     error = {"kind": "terminal", "type": "StepTooLarge", "message": said}
     failed = {key: body[key] for key in ("run_id", "branch_id", "step_id", "attempt")}

@@ -7,9 +7,10 @@ a branch that runs is that of its request.
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from anabranch.domain.evolve import evolve
+from anabranch.domain.identity import derived
 from anabranch.domain.recorded import Recorded, Row
 from anabranch.domain.state import Branch, Convergence, RunState, Step, UserRequest
 
@@ -155,7 +156,7 @@ def _request(s: RunState, r: UserRequest) -> dict[str, JSON]:
 
 def _checkpoint(s: RunState, name: str, version: int, at: str) -> dict[str, JSON]:
     return {
-        "checkpoint_id": uuid5(s.run_id, f"checkpoint/{name}"),
+        "checkpoint_id": derived(s.run_id, f"checkpoint/{name}"),
         "run_id": s.run_id,
         "name": name,
         "version": version,

@@ -1,16 +1,14 @@
 """Recorded events and projection rows: what the core hands to the store."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from anabranch_contracts.events import Event
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """An event with its place in the log. `position` is 0 until stored; `at` is the decider's clock (UTC)."""
 
     run_id: UUID
@@ -23,8 +21,7 @@ class Recorded:
     position: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """The whole new content of one projection row (upsert by the key columns of `table`)."""
 
     table: str

@@ -5,6 +5,7 @@ drawn from it, so that projections are a fold too and cost O(1) per event.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -242,6 +243,12 @@ class Convergence:
     wait_time: float | None = None
 
 
+@lru_cache(10_000)
+def _text(run_id: UUID) -> str:
+    """Said several times in every step."""
+    return str(run_id)
+
+
 @dataclass(slots=True)
 class RunState:
     """Everything that decisions about a run depend on; `at` is the time of the last event, `cost` in 10**-9.
@@ -309,6 +316,11 @@ class RunState:
     touched_timers: dict[str, str | None] = field(default_factory=dict)
     touched_requests: dict[str, UserRequest] = field(default_factory=dict)
     touched_checkpoints: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The run's id as messages have it."""
+        return _text(self.run_id)
 
     @property
     def graph(self) -> Graph:

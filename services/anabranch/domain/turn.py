@@ -5,9 +5,10 @@ The state is consumed: whoever loses the fence throws it away with the turn and 
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from anabranch.domain.evolve import evolve
+from anabranch.domain.identity import derived
 from anabranch.domain.recorded import Recorded
 from anabranch.domain.state import RunState
 from anabranch_contracts.events import Event
@@ -31,7 +32,7 @@ class Turn:
         """Append the event and apply it; its id is derived from its place, so a decision repeats exactly."""
         state = self.state
         version = state.version + 1
-        identity = uuid5(state.run_id, str(version))
+        identity = derived(state.run_id, str(version))
         recorded = Recorded(state.run_id, version, event, self.now, identity, self.causation_id, self.actor)
         evolve(state, recorded)
         self.events.append(recorded)
@@ -40,7 +41,7 @@ class Turn:
         """Take over an event of another run, with its time and its cause, as the next one of this."""
         state = self.state
         version = state.version + 1
-        identity = uuid5(state.run_id, str(version))
+        identity = derived(state.run_id, str(version))
         taken = Recorded(
             state.run_id, version, recorded.event, recorded.at, identity, recorded.causation_id, recorded.actor
         )
@@ -49,4 +50,4 @@ class Turn:
 
     def identity(self, place: str) -> str:
         """A UUID derived from a place in this run, the same in every schedule."""
-        return str(uuid5(self.state.run_id, place))
+        return str(derived(self.state.run_id, place))

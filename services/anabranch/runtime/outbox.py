@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from uuid import UUID
 
 import orjson
@@ -73,16 +72,15 @@ def messages(batch: Batch, traces: Traces, new_id: NewId) -> list[Outgoing]:
 
 def envelopes(state: RunState, owed: Owed, trace: Mapping[str, str], new_id: NewId) -> list[Outgoing]:
     """The message ready to publish, and its copies to those who await it."""
-    body, run_id = orjson.dumps(owed.body), str(state.run_id)
+    body, run_id = orjson.dumps(owed.body), state.key
     if len(body) > MOST_BYTES:
         owed = smaller(owed, len(body), MOST_BYTES)
         body = orjson.dumps(owed.body)
-    out = [Outgoing(owed.routing_key, body, new_id(), owed.type, run_id, trace, mandatory=not owed.news)]
-    copy = partial(Outgoing, owed.routing_key, body, type=owed.type, headers=trace, mandatory=False)
-    return (out if owed.public else []) + [
-        copy(message_id=new_id(), correlation_id=correlation or run_id, reply_to_queue=queue)
-        for queue, correlation in owed.replies
-    ]
+    key, kind = owed.routing_key, owed.type
+    out = [Outgoing(key, body, new_id(), kind, run_id, trace, mandatory=not owed.news)] if owed.public else []
+    for queue, correlation in owed.replies:
+        out.append(Outgoing(key, body, new_id(), kind, correlation or run_id, trace, queue, mandatory=False))
+    return out
 
 
 def _answers(batch: Batch, new_id: NewId) -> list[Outgoing]:

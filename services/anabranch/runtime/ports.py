@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from anabranch.domain.recorded import Recorded, Row
@@ -216,8 +217,7 @@ class Delivery:
     tag: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """One message to publish.
 
     `mandatory` False = news that nobody need listen to. `reply_to_queue` set = to that queue by the default
@@ -229,7 +229,7 @@ class Outgoing:
     message_id: UUID
     type: str
     correlation_id: str | None = None
-    headers: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, Any] = MappingProxyType({})
     reply_to_queue: str | None = None
     reply_to: str | None = None
     mandatory: bool = True

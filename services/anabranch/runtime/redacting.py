@@ -1,7 +1,6 @@
 """A transport that redacts whatever comes in, goes out or is parked; so nobody behind it has to think of it."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 
 from anabranch.runtime.ports import Delivery, Depth, Inbox, Outgoing, Transport
 from anabranch.runtime.redaction import Redaction
@@ -64,10 +63,10 @@ class RedactingTransport:
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         clean = self._redaction.body
-        await self._transport.publish([replace(one, body=clean(one.body)) for one in messages])
+        await self._transport.publish([one._replace(body=clean(one.body)) for one in messages])
 
     async def offer_again(self, message: Outgoing) -> bool:
-        return await self._transport.offer_again(replace(message, body=self._redaction.body(message.body)))
+        return await self._transport.offer_again(message._replace(body=self._redaction.body(message.body)))
 
     async def park(self, delivery: Delivery, reason: str) -> None:
         await self._transport.park(delivery, self._redaction.text(reason))

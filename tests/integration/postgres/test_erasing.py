@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -63,7 +62,7 @@ def a_run(run_id: UUID | None = None, ended: bool = True) -> list[Recorded]:
     if ended:
         run.reply("B", ["hush"])
     own = run_id or uuid4()
-    return [replace(event, run_id=own, message_id=uuid4()) for event in run.events]
+    return [event._replace(run_id=own, message_id=uuid4()) for event in run.events]
 
 
 async def _execute(url: str, statement: str, *parameters: JSON, role: str | None = None) -> JSON:
@@ -170,7 +169,7 @@ async def _forked(store: PostgresStore, source: UUID) -> UUID:
 def _forked_rows(events: list[Recorded], source: UUID) -> list[Row]:
     """The rows of a run that is known to have another's past."""
     rows = fold_rows(events)
-    return [replace(r, values={**r.values, "forked_from": source}) if r.table == "run_rows" else r for r in rows]
+    return [r._replace(values={**r.values, "forked_from": source}) if r.table == "run_rows" else r for r in rows]
 
 
 async def test_copies_are_named_or_erased_too(store: PostgresStore, database_url: str) -> None:
@@ -195,7 +194,7 @@ async def test_a_fork_that_is_under_way_is_waited_for(store: PostgresStore, data
         async with asyncio.timeout(30):
             while not (await _execute(database_url, waits))[0][0]:  # noqa: ASYNC110 - a lock gives no signal
                 await asyncio.sleep(0.05)
-        events = [replace(event, run_id=fork) for event in past]
+        events = [event._replace(run_id=fork) for event in past]
         await unit.append(events, _forked_rows(events, source))
     assert (await erasing).copies == [fork]
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -61,7 +60,7 @@ async def test_the_same_id_twice_in_flight_confirms_neither_for_the_other(amqp_u
     for number in range(5):
         agent = f"Nobody{number}"
         returned = message(step_key(agent))
-        both = [returned, replace(returned, routing_key="run.requested")][::order]
+        both = [returned, returned._replace(routing_key="run.requested")][::order]
         await transport.publish(both)
         await take(await transport.consume([step_queue(agent)], 1), 1)
     assert len(await take(await transport.consume([ROUTER_QUEUE], 50), 5)) == 5

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 from pika import BasicProperties, spec
 from pika.exceptions import ShortStringTooLong, UnsupportedAMQPFieldException
@@ -16,8 +16,7 @@ from anabranch.runtime.rabbitmq.packets import Properties
 UNWRITABLE = (ShortStringTooLong, UnsupportedAMQPFieldException)
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A message as it is written; `message` is what it was made of, if anything."""
 
     exchange: str

@@ -5,10 +5,9 @@ pika makes them of objects of its own, which cost more than all else about publi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
 from pika.data import encode_table
 from pika.frame import Method
@@ -25,8 +24,7 @@ PERSISTENT = b"\x02"
 LONGEST = 255
 
 
-@dataclass(frozen=True, slots=True)
-class Properties:
+class Properties(NamedTuple):
     """What is said beside a body; `kept` = the broker has it on its disk, and it is JSON."""
 
     message_id: str

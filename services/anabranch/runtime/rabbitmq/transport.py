@@ -8,7 +8,6 @@ service connects anew. So there are no zombies, and no delivery of an old connec
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -184,7 +183,7 @@ class RabbitTransport:
             if agent is not None:
                 self._declared.discard(agent)
                 await self.declare_steps([agent])
-            if agent is None or await self._send([_envelope(replace(message, message_id=uuid7()))]):
+            if agent is None or await self._send([_envelope(message._replace(message_id=uuid7()))]):
                 raise Undeliverable(f"RabbitMQ: no queue is bound for {message.routing_key}; restart the services")
 
     async def _send(self, envelopes: Sequence[Envelope]) -> list[Outgoing]:
@@ -231,7 +230,7 @@ class RabbitTransport:
         aside = Outgoing(parked_key(self._party.name), delivery.body, uuid7(), "", delivery.correlation_id, headers)
         envelope = _envelope(aside)
         if delivery.message_id is not None:
-            envelope = replace(envelope, properties=replace(envelope.properties, message_id=delivery.message_id))
+            envelope = envelope._replace(properties=envelope.properties._replace(message_id=delivery.message_id))
         if await self._send([envelope]):  # the queue was made by an older release
             with reaching("cannot bind", self._party):
                 await self._errand().bind(PARKED_QUEUE, EXCHANGE, *PARKED_KEYS)
