@@ -3,15 +3,14 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import Any
 
-from pika import BasicProperties, spec
+from pika import spec
 from pika.exceptions import AMQPChannelError, ChannelClosedByBroker, ChannelWrongStateError
 
+from anabranch.runtime.rabbitmq.frames import Confirmed, Received
 from anabranch.runtime.rabbitmq.packets import Properties, packet
-
-Received = Callable[[Any, spec.Basic.Deliver, BasicProperties, bytes], None]
-"""What a consumer is called with: pika's channel, method, properties, body."""
 
 
 class AccessRefused(AMQPChannelError):
@@ -42,6 +41,7 @@ class Channel:
         self.raw = raw
         self.on_close: set[Callable[[BaseException], None]] = set()
         self._waiting: set[asyncio.Future[Any]] = set()
+        self._consumers = count(1)
         raw.add_on_close_callback(self._closed)
 
     @property
@@ -51,6 +51,7 @@ class Channel:
     def _closed(self, _: object, reason: BaseException) -> None:
         if isinstance(reason, ChannelClosedByBroker) and reason.reply_code in REFUSALS:
             reason = REFUSALS[reason.reply_code](reason.reply_text)
+        self.raw.connection.frames.forget(self.raw.channel_number)
         for answer in list(self._waiting):
             settle(answer, reason)
         for tell in list(self.on_close):
@@ -103,7 +104,10 @@ class Channel:
 
     async def consume(self, queue: str, received: Received) -> str:
         """Have deliveries of the queue come to `received`; the consumer's tag."""
-        return str((await self._ask(self.raw.basic_consume, queue, received)).consumer_tag)
+        tag = f"anabranch.{next(self._consumers)}"
+        self.raw.connection.frames.tell_deliveries(self.raw.channel_number, tag, received)
+        await self._ask(self.raw.basic_consume, queue, _of_frames, consumer_tag=tag)
+        return tag
 
     async def cancel(self, tag: str) -> None:
         """End a consumer; what comes before the broker's answer is received like all before.
@@ -124,7 +128,12 @@ class Channel:
         frames = packet(self.raw.channel_number, exchange, key, body, properties, mandatory, most)
         wire._output_marshaled_frames([frames])
 
-    async def confirm(self, confirmed: Callable[[Any], None], returned: Callable[..., None]) -> None:
+    async def confirm(self, confirmed: Confirmed, returned: Callable[..., None]) -> None:
         """Have the broker say what came of each publish."""
         self.raw.add_on_return_callback(returned)
-        await self._ask(self.raw.confirm_delivery, confirmed)
+        self.raw.connection.frames.tell_confirms(self.raw.channel_number, confirmed)
+        await self._ask(self.raw.confirm_delivery, _of_frames)
+
+
+def _of_frames(*_: Any) -> None:
+    """pika asks for somebody to tell; `Frames` has told already."""

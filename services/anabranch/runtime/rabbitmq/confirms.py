@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from pika import BasicProperties, spec
+from pika import BasicProperties
 from pika.exceptions import ShortStringTooLong, UnsupportedAMQPFieldException
 
 from anabranch.runtime.ports import Outgoing
@@ -89,10 +89,8 @@ class Confirms:
         window.open[self._tag] = envelope
         self._tags[envelope.properties.message_id] = self._tag
 
-    def _confirmed(self, frame: Any) -> None:
-        answer, last = frame.method, frame.method.delivery_tag
-        refused = isinstance(answer, spec.Basic.Nack)
-        if not answer.multiple:
+    def _confirmed(self, last: int, multiple: bool, refused: bool) -> None:
+        if not multiple:
             self._settled(last, refused)
             return
         for tag in list(takewhile(last.__ge__, self._windows)):  # in the order they were published

@@ -18,6 +18,7 @@ from pika.adapters.utils.connection_workflow import (
 from pika.exceptions import AMQPConnectionError, AMQPError
 
 from anabranch.runtime.rabbitmq.channel import Channel, settle
+from anabranch.runtime.rabbitmq.frames import Frames
 
 HEARTBEAT_SECONDS = 10
 LEAVE_SECONDS = 5.0
@@ -54,10 +55,22 @@ def _context(said: dict[str, str]) -> ssl.SSLContext:
 
 
 class Stream(AsyncioConnection):
-    """pika's connection, which sends every frame by itself: here what is written together is sent together."""
+    """pika's connection, which sends and reads each frame by itself: here what is written together is sent together."""
 
     _unsent: list[bytes]
     _unsent_bytes = 0
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        self.frames = Frames(super()._on_data_available)
+        super().__init__(*args, **named)
+
+    def _proto_connection_made(self, transport: Any) -> None:
+        transport._MAX_RECV_BYTES = PACKET_BYTES
+        super()._proto_connection_made(transport)
+
+    def _on_data_available(self, data: bytes) -> None:
+        self.bytes_received += len(data)  # by which a heartbeat is told from silence
+        self.frames.feed(data)
 
     def _adapter_emit_data(self, data: bytes) -> None:
         if not self._unsent_bytes:

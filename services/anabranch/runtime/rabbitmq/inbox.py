@@ -5,8 +5,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pika import BasicProperties, spec
-
 from anabranch.runtime.ports import Delivery, Unavailable
 from anabranch.runtime.rabbitmq.channel import Channel
 from anabranch.runtime.rabbitmq.outages import leaving, reaching
@@ -34,9 +32,9 @@ class RabbitInbox:
         """Consume a queue too."""
         self._tags.append(await self._channel.consume(queue, self._receive))
 
-    def _receive(self, _: Any, method: spec.Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
-        self._waiting.append(_delivery(method, properties, body))
-        self._held[method.delivery_tag] = None
+    def _receive(self, delivery: Delivery) -> None:
+        self._waiting.append(delivery)
+        self._held[delivery.tag] = None
         self._arrived.set()
 
     def _cancelled(self, _: Any) -> None:
@@ -107,19 +105,3 @@ class RabbitInbox:
             async with asyncio.timeout(LEAVE_SECONDS):
                 for tag in self._tags:
                     await self._channel.cancel(tag)
-
-
-def _delivery(method: spec.Basic.Deliver, properties: BasicProperties, body: bytes) -> Delivery:
-    headers = properties.headers or {}
-    count = headers.get("x-delivery-count", 0)
-    return Delivery(
-        routing_key=method.routing_key or "",
-        body=body,
-        message_id=properties.message_id,
-        correlation_id=properties.correlation_id,
-        reply_to=properties.reply_to,
-        headers=headers,
-        redelivered=bool(method.redelivered),
-        delivery_count=count if isinstance(count, int) else 0,
-        tag=method.delivery_tag,
-    )
