@@ -1,6 +1,5 @@
 """Runs of anabranch asked for over a session, and what its log is good for; both ways to run it share this."""
 
-import gc
 import time
 from typing import Any
 from uuid import UUID
@@ -10,7 +9,7 @@ from ops.bench.subjects import agent, team
 from anabranch.client.session import Session
 from anabranch.domain.evolve import fold
 from anabranch.domain.recorded import Recorded
-from anabranch.runtime.lifecycle import SEARCHES_FOR_CYCLES
+from anabranch.runtime.garbage import seldom_searched
 from anabranch.runtime.postgres.rebuild import rebuild, run_ids
 from anabranch.runtime.postgres.store import PostgresStore
 from anabranch_contracts.errors import AnabranchError
@@ -75,8 +74,7 @@ class Runs:
 
 def folding(log: list[list[Recorded]]) -> float:
     """Seconds of the processor to fold every run of it from its first event."""
-    gc.set_threshold(*SEARCHES_FOR_CYCLES)  # as services do
-    gc.freeze()
+    seldom_searched()  # as services are
     began = time.process_time()
     for events in log:
         fold(events)

@@ -17,6 +17,7 @@ from anabranch.branch_supervisor import app as supervisor
 from anabranch.client import mailbox
 from anabranch.client.session import Session
 from anabranch.router import app as router
+from anabranch.runtime.garbage import searched_less
 from anabranch.runtime.ids import uuid7
 from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
 from anabranch.runtime.ports import Transport
@@ -51,6 +52,7 @@ class Engine:
 
     async def _open(self) -> Session:
         log_quietly(self._settings)
+        self._stack.enter_context(searched_less())
         url = self._settings.database_url
         if url is None:
             url = await self._stack.enter_async_context(EmbeddedPostgres(self._settings.data_dir))

@@ -12,7 +12,6 @@ it ends the process with its traceback, and whoever runs it starts another. Exit
 """
 
 import asyncio
-import gc
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from anabranch.runtime.garbage import seldom_searched
 from anabranch.runtime.health import HealthServer
 from anabranch.runtime.ports import Conflict, Denied, Unavailable
 from anabranch.runtime.pulse import Pulse
@@ -34,7 +34,6 @@ DRAIN_SECONDS = 30.0
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 TRIAL_SECONDS = 1.0
 LEAVE_SECONDS = 5.0
-SEARCHES_FOR_CYCLES = (20_000, 20, 20)  # states live long and have none: at 700, a seventh of a step is spent looking
 log = structlog.get_logger(__name__)
 
 
@@ -207,6 +206,5 @@ def main(serve: Callable[[Settings], Awaitable[int]]) -> int:
 
 
 async def _served(serve: Callable[[Settings], Awaitable[int]]) -> int:
-    gc.freeze()  # what was imported is there to stay
-    gc.set_threshold(*SEARCHES_FOR_CYCLES)
+    seldom_searched()
     return await serve(load())
