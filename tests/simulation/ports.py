@@ -115,6 +115,9 @@ class Inbox(Port):
         self.party.acked(deliveries, self._taken)
         await self.party.seam("ack, done", self.cut)
 
+    def flush(self) -> None:
+        self.inner.flush()
+
     async def requeue(self, deliveries: Sequence[Delivery]) -> None:
         await self.party.seam("requeue", lambda: None)
         await self.inner.requeue(deliveries)

@@ -42,7 +42,7 @@ from anabranch.runtime.ids import uuid7
 from anabranch.runtime.outbox import again
 from anabranch.runtime.ports import Delivery, Inbox, Outgoing, Transport, Unavailable
 from anabranch.runtime.reading import Unreadable
-from anabranch.runtime.telemetry import PARKED, STEP_SECONDS, STEPS_RUN
+from anabranch.runtime.telemetry import PARKED, step_meters
 from anabranch_contracts.addresses import STOP_SIGNAL, step_queue
 from anabranch_contracts.messages import StepError, StepRequested
 
@@ -170,8 +170,8 @@ class Worker:
             async for _, body in transport.listen_signals(STOP_SIGNAL):
                 self._stopped.add(body)
                 for job in self._jobs.values():
-                    if self._stopped.unwanted(job.step) and not job.unwanted.done():
-                        job.unwanted.set_result(None)
+                    if self._stopped.unwanted(job.step):
+                        job.stop()
 
     async def _accept(self, delivery: Delivery, inbox: Inbox) -> Job | None:
         """Begin the step, or join it where it is in hand; None where that is not for now."""
@@ -227,8 +227,10 @@ class Worker:
 
     async def _turn(self, key: Key, job: Job) -> bool:
         """Whether there is a slot for it now; what waits long is offered to others, who may have room."""
+        if not self._slots.locked():
+            return await self._slots.acquire()
         try:
-            async with asyncio.timeout(self._patience if self._slots.locked() else None):
+            async with asyncio.timeout(self._patience):
                 return await self._slots.acquire()
         except TimeoutError:
             return not await self._offered(key, job) and await self._slots.acquire()
@@ -260,9 +262,10 @@ class Worker:
         except Stopped:
             log.info("step stopped", agent=step.agent, step_id=step.step_id, run_id=str(step.run_id))
             return None
-        STEPS_RUN.labels(step.agent, outcome.status).inc()
         ended = self._clock()
-        STEP_SECONDS.labels(step.agent).observe((ended - began).total_seconds())
+        ran, lasted = step_meters(step.agent, outcome.status)
+        ran.inc()
+        lasted.observe((ended - began).total_seconds())
         return result_message(step, outcome, self.name, (began, ended), delivery, self._new_id())
 
     def _refusal(self, step: StepRequested, delivery: Delivery) -> Outcome | None:

@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from anabranch.agent_worker.steps import seconds_left
 from anabranch.agents.context import StepContext
@@ -23,13 +22,24 @@ class Stopped(Exception):
 
 @dataclass(slots=True)
 class Job:
-    """A step in hand and the deliveries that asked for it."""
+    """A step in hand and the deliveries that asked for it; `over` when it is answered, late, or `unwanted`."""
 
     step: StepRequested
     deliveries: list[tuple[Inbox, Delivery]] = field(default_factory=list)
     started: bool = False
-    unwanted: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    unwanted: bool = False
+    over: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     task: "asyncio.Task[None] | None" = None
+
+    def end(self, _: object = None) -> None:
+        """There is nothing more to wait for."""
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def stop(self) -> None:
+        """It is wanted no longer."""
+        self.unwanted = True
+        self.end()
 
     def parting(self) -> tuple[tuple[Inbox, Delivery], list[tuple[Inbox, Delivery]]]:
         """The delivery to hand on, of a connection that lasts if there is one, and the others."""
@@ -42,11 +52,13 @@ async def bounded(agent: Agent, job: Job, ctx: StepContext, now: datetime) -> An
     seconds = seconds_left(job.step, now)
     if seconds is not None and seconds <= 0:
         raise StepTimeout("the deadline had passed before the step began")
-    running = asyncio.create_task(invoke(agent, job.step, ctx))
-    ends: set[asyncio.Future[Any]] = {running, job.unwanted}
+    loop = asyncio.get_running_loop()
+    running = loop.create_task(_begun(agent, job, ctx))
+    running.add_done_callback(job.end)
+    timer = loop.call_later(seconds, job.end) if seconds is not None else None
     try:
-        await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if job.unwanted.done():
+        await job.over
+        if job.unwanted:
             raise Stopped
         if running.cancelled():
             raise RuntimeError("the agent cancelled itself")
@@ -54,6 +66,21 @@ async def bounded(agent: Agent, job: Job, ctx: StepContext, now: datetime) -> An
             raise StepTimeout(f"the agent took longer than {seconds:g} s")
         return running.result()
     finally:
+        if timer is not None:
+            timer.cancel()
+        _leave(running)
+
+
+async def _begun(agent: Agent, job: Job, ctx: StepContext) -> Answer:
+    """An agent that ends this process takes no ack along that others' steps have earned."""
+    job.deliveries[-1][0].flush()
+    return await invoke(agent, job.step, ctx)
+
+
+def _leave(running: "asyncio.Task[Answer]") -> None:
+    if running.done():
+        _hush(running)
+    else:
         running.cancel()
         running.add_done_callback(_hush)
 

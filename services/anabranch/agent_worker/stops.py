@@ -30,5 +30,7 @@ class Stops:
 
     def unwanted(self, step: StepRequested) -> bool:
         """Whether the step was stopped."""
+        if not self._known:
+            return False
         run_id = str(step.run_id)
         return (run_id, None) in self._known or (run_id, step.branch_id) in self._known

@@ -247,7 +247,13 @@ class Inbox(Protocol):
         """Wait for at least one delivery, return what has piled up (at most `limit`); [] once stopped."""
         ...
 
-    async def ack(self, deliveries: Sequence[Delivery]) -> None: ...
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """They are done. The broker is told at the end of this turn of the loop."""
+        ...
+
+    def flush(self) -> None:
+        """The broker is told now: what is begun next may be the last that this process does."""
+        ...
 
     async def requeue(self, deliveries: Sequence[Delivery]) -> None:
         """Offer them again at once."""

@@ -32,6 +32,9 @@ class RedactingInbox:
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         await self._inbox.ack(deliveries)
 
+    def flush(self) -> None:
+        self._inbox.flush()
+
     async def requeue(self, deliveries: Sequence[Delivery]) -> None:
         await self._inbox.requeue(deliveries)
 

@@ -4,9 +4,12 @@ import asyncio
 from uuid import uuid4
 
 import pytest
+from pika import frame, spec
 
 from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
+from anabranch.runtime.rabbitmq.confirms import Envelope
 from anabranch.runtime.rabbitmq.connection import PACKET_BYTES
+from anabranch.runtime.rabbitmq.packets import Properties
 from anabranch.runtime.rabbitmq.parties import WORKER
 from anabranch.runtime.rabbitmq.transport import RabbitTransport
 from anabranch_contracts.addresses import EXCHANGE, PARKED_KEYS, PARKED_QUEUE, ROUTER_QUEUE, step_key, step_queue
@@ -196,3 +199,46 @@ async def test_what_is_published_together_is_sent_together(amqp_url: str, monkey
     await transport.publish([message()._replace(body=bytes(100_000)) for _ in range(10)])
     assert max(sent) < 3 * PACKET_BYTES  # what is large is not copied once more
     await transport.close()
+
+
+async def test_acks_of_a_turn_are_one_frame_which_leaves_when_it_is_told(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport, sent = RabbitTransport(amqp_url), list[int]()
+    await transport.connect()
+    inbox = await transport.consume([ROUTER_QUEUE], 100)
+    await transport.publish([message() for _ in range(6)])
+    taken: list[Delivery] = []
+    async with asyncio.timeout(20):
+        while len(taken) < 6:
+            taken += await inbox.take(6)
+    stream = transport._raw().raw.connection._transport
+    send, ack = stream.write, len(frame.Method(1, spec.Basic.Ack(1)).marshal())
+    monkeypatch.setattr(stream, "write", lambda data: (sent.append(len(data)), send(data)))
+    for one in taken[:3]:
+        await inbox.ack([one])
+    assert not sent
+    inbox.flush()
+    assert sent == [ack]
+    await inbox.ack(taken[3:])
+    await asyncio.sleep(0)
+    assert sent == [ack] * 2, "and at the end of the turn where nobody says so"
+    await transport.close()
+
+
+async def test_each_publish_has_its_own_time(amqp_url: str) -> None:
+    async with linked(amqp_url) as link:
+        transport = RabbitTransport(link.url, publish_timeout=60)
+        await transport.connect()
+        link.hold()
+        patient = asyncio.create_task(transport.publish([message()]))
+        await asyncio.sleep(0)
+        confirms = transport._confirms()
+        for seconds in (0.1, 0.2):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(20):
+                    await confirms.publish([Envelope("", "nobody", b"", Properties(str(uuid4())))], seconds)
+        assert not patient.done()
+        link.release()
+        await patient
+        await transport.close()

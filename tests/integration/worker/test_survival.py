@@ -7,7 +7,7 @@ import pytest
 
 from anabranch.agent_worker.app import Worker
 from anabranch.agent_worker.steps import losses
-from anabranch.runtime.memory.transport import MemoryBroker, MemoryTransport
+from anabranch.runtime.memory.transport import MemoryBroker, MemoryInbox, MemoryTransport
 from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
 from tests.integration.worker.bench import Gate, PerQueue, a_worker, registry, serving, waiting
 from tests.integration.worker.wire import Asker, a_step
@@ -166,3 +166,16 @@ async def test_a_defect_of_the_worker_ends_it(
     with pytest.raises(AssertionError, match="defect"):
         await running
     assert len(waiting(broker, "A")) == 1
+
+
+async def test_what_is_acked_is_told_before_another_step_begins(
+    broker: MemoryBroker, asker: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that ends its worker would have its neighbours counted as lost with it."""
+    order: list[str] = []
+    monkeypatch.setattr(MemoryInbox, "flush", lambda _: order.append("told"))
+    async with serving(broker, registry(A=lambda: order.append("begun"))):
+        for _ in range(2):
+            await asker.ask(a_step("A"))
+            await asker.result()
+    assert order == ["told", "begun"] * 2

@@ -179,7 +179,7 @@ async def test_poison_fails_without_being_run(broker: MemoryBroker, asker: Asker
 
 async def test_a_step_for_an_agent_that_is_not_here_fails(broker: MemoryBroker, asker: Asker) -> None:
     async with serving(broker, registry(A=lambda: 1)):
-        await asker.ask(dataclasses.replace(a_step("B"), routing_key="step.requested.A"))
+        await asker.ask(a_step("B")._replace(routing_key="step.requested.A"))
         assert (await asker.result())[1]["error"]["type"] == "UnknownAgent"
 
 

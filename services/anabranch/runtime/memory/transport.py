@@ -132,6 +132,9 @@ class MemoryInbox:
             self._unacked.pop(delivery.tag, None)
         self._changed.set()
 
+    def flush(self) -> None:
+        """An ack is known at once here."""
+
     async def requeue(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             entry = self._unacked.pop(delivery.tag, None)

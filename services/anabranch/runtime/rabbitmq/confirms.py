@@ -29,24 +29,26 @@ class Envelope(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Window:
-    """Messages whose confirms are awaited together, and what came of them."""
+    """Messages whose confirms are awaited together until `due` (of the loop's clock), and what came of them."""
 
     done: "asyncio.Future[None]"
+    due: float
     complete: bool = False
-    open: dict[int, Envelope] = field(default_factory=dict)
+    open: int = 0
     returned: list[Envelope] = field(default_factory=list)
     refused: list[Envelope] = field(default_factory=list)
 
 
 class Confirms:
-    """The publisher of a channel. A returned message is known by its id, so no id is in flight twice."""
+    """The publisher of a channel. A returned message is known by its id, so no id of one is in flight twice."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._tag = 0
-        self._windows: dict[int, Window] = {}
+        self._open: dict[int, tuple[Window, Envelope]] = {}  # in the order they were published
         self._tags: dict[str, int] = {}
         self._freed: dict[str, asyncio.Event] = {}
+        self._alarm: asyncio.TimerHandle | None = None
         channel.on_close.add(self._closed)
 
     async def begin(self) -> None:
@@ -61,66 +63,88 @@ class Confirms:
 
         Raises TimeoutError when not all are confirmed in time, ValueError for what cannot be written.
         """
-        window = Window(asyncio.get_running_loop().create_future())
-        async with asyncio.timeout(timeout):
-            for envelope in envelopes:
-                if envelope.properties.message_id in self._tags:
-                    await self._free(envelope.properties.message_id)
-                self.post(envelope, window)
-            window.complete = True
-            if window.open:
-                await window.done
+        loop = asyncio.get_running_loop()
+        window = Window(loop.create_future(), loop.time() + timeout)
+        for envelope in envelopes:
+            if envelope.mandatory and envelope.properties.message_id in self._tags:
+                await self._free(envelope.properties.message_id, window.due)
+            self.post(envelope, window)
+        window.complete = True
+        if window.open:
+            self._set_alarm(window.due)
+            await window.done
         return window
 
-    async def _free(self, message_id: str) -> None:
-        while message_id in self._tags and not self.is_closed:
-            await self._freed.setdefault(message_id, asyncio.Event()).wait()
+    async def _free(self, message_id: str, due: float) -> None:
+        async with asyncio.timeout_at(due):
+            while message_id in self._tags and not self.is_closed:
+                await self._freed.setdefault(message_id, asyncio.Event()).wait()
+
+    def _set_alarm(self, due: float) -> None:
+        """One for all that wait: most are confirmed long before, and a timer for each costs more than to write it."""
+        if self._alarm is not None and self._alarm.when() <= due:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        now = asyncio.get_running_loop().time()
+        waiting = {window for window, _ in self._open.values() if not window.done.done()}
+        for window in waiting:
+            if window.due <= now:
+                _fail(window, TimeoutError("not confirmed in time"))
+        if later := [window.due for window in waiting if window.due > now]:
+            self._set_alarm(min(later))
 
     def post(self, envelope: Envelope, window: Window) -> None:
         """Write one message of a window."""
+        exchange, key, body, properties, mandatory, _ = envelope
         try:
-            self._channel.publish(
-                envelope.exchange, envelope.routing_key, envelope.body, envelope.properties, envelope.mandatory
-            )
+            self._channel.publish(exchange, key, body, properties, mandatory)
         except UNWRITABLE as error:
             raise ValueError(f"a message cannot be written: {error!r}") from error
         self._tag += 1
-        self._windows[self._tag] = window
-        window.open[self._tag] = envelope
-        self._tags[envelope.properties.message_id] = self._tag
+        self._open[self._tag] = (window, envelope)
+        window.open += 1
+        if mandatory:  # no other is ever returned
+            self._tags[properties.message_id] = self._tag
 
     def _confirmed(self, last: int, multiple: bool, refused: bool) -> None:
-        if not multiple:
-            self._settled(last, refused)
-            return
-        for tag in list(takewhile(last.__ge__, self._windows)):  # in the order they were published
-            self._settled(tag, refused)
-
-    def _settled(self, tag: int, refused: bool) -> None:
-        window = self._windows.pop(tag)
-        envelope = window.open.pop(tag)
-        self._release(envelope.properties.message_id)
-        if refused:
-            window.refused.append(envelope)
-        if window.complete and not window.open:
-            settle(window.done, None)
+        tags = list(takewhile(last.__ge__, self._open)) if multiple else (last,)
+        for tag in tags:
+            window, envelope = self._open.pop(tag)
+            window.open -= 1
+            if envelope.mandatory:
+                self._release(envelope.properties.message_id)
+            if refused:
+                window.refused.append(envelope)
+            if window.complete and not window.open:
+                settle(window.done, None)
 
     def _release(self, message_id: str) -> None:
         self._tags.pop(message_id, None)
-        if (freed := self._freed.pop(message_id, None)) is not None:
+        if self._freed and (freed := self._freed.pop(message_id, None)) is not None:
             freed.set()
 
     def _came_back(self, _: Any, __: Any, properties: BasicProperties, ___: bytes) -> None:
         """It is confirmed too, afterwards."""
         tag = self._tags.get(properties.message_id)
         if tag is not None:
-            window = self._windows[tag]
-            window.returned.append(window.open[tag])
+            window, envelope = self._open[tag]
+            window.returned.append(envelope)
 
     def _closed(self, reason: BaseException) -> None:
         for freed in self._freed.values():
             freed.set()
-        for window in set(self._windows.values()):
-            settle(window.done, reason)
-            if not window.done.cancelled():
-                window.done.exception()  # whoever waited no longer is not missed
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for window in {window for window, _ in self._open.values()}:
+            _fail(window, reason)
+
+
+def _fail(window: Window, reason: BaseException) -> None:
+    settle(window.done, reason)
+    if not window.done.cancelled():
+        window.done.exception()  # whoever waited no longer is not missed

@@ -7,7 +7,7 @@ from typing import Any
 
 from anabranch.runtime.ports import Delivery, Unavailable
 from anabranch.runtime.rabbitmq.channel import Channel
-from anabranch.runtime.rabbitmq.outages import leaving, reaching
+from anabranch.runtime.rabbitmq.outages import leaving
 from anabranch.runtime.rabbitmq.parties import Party
 
 LEAVE_SECONDS = 5.0
@@ -22,6 +22,7 @@ class RabbitInbox:
         self._lost = lost
         self._waiting: deque[Delivery] = deque()
         self._held: dict[int, None] = {}  # tags that are not acked, in the broker's order
+        self._done: set[int] = set()  # tags that are acked, which the broker was not told
         self._arrived = asyncio.Event()
         self._tags: list[str] = []
         self._stopped = False
@@ -60,8 +61,17 @@ class RabbitInbox:
         """Ack them; on a connection that is gone there is nothing to ack, the broker offers them again."""
         if self.failed:
             raise Unavailable("RabbitMQ: the consumer is gone; its deliveries will be offered again")
-        with reaching("did not take an ack", self._party):
-            self._ack({delivery.tag for delivery in deliveries})
+        if not self._done:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._done.update([delivery.tag for delivery in deliveries])
+
+    def flush(self) -> None:
+        """What was acked on a connection that is gone meanwhile is offered again."""
+        if self._done:
+            tags, self._done = self._done, set()
+            with leaving():
+                self._ack(tags)
+                self._channel.send()
 
     def _ack(self, tags: set[int]) -> None:
         """The oldest that are held are acked by one frame, up to the first that is not for now; others one by one."""
@@ -76,7 +86,6 @@ class RabbitInbox:
             self._channel.raw.basic_ack(tag)
         for tag in tags:
             self._held.pop(tag, None)
-        self._channel.send()
 
     async def requeue(self, deliveries: Sequence[Delivery]) -> None:
         with leaving():
@@ -90,6 +99,7 @@ class RabbitInbox:
 
     async def untaken(self) -> list[Delivery]:
         """Cancel the consumers; what had come and nobody took."""
+        self.flush()
         if not self._stopped:
             self._stopped = True
             self._arrived.set()
