@@ -31,7 +31,7 @@ class Job:
     over: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     task: "asyncio.Task[None] | None" = None
 
-    def end(self, _: object = None) -> None:
+    def end(self) -> None:
         """There is nothing more to wait for."""
         if not self.over.done():
             self.over.set_result(None)
@@ -54,7 +54,6 @@ async def bounded(agent: Agent, job: Job, ctx: StepContext, now: datetime) -> An
         raise StepTimeout("the deadline had passed before the step began")
     loop = asyncio.get_running_loop()
     running = loop.create_task(_begun(agent, job, ctx))
-    running.add_done_callback(job.end)
     timer = loop.call_later(seconds, job.end) if seconds is not None else None
     try:
         await job.over
@@ -74,7 +73,10 @@ async def bounded(agent: Agent, job: Job, ctx: StepContext, now: datetime) -> An
 async def _begun(agent: Agent, job: Job, ctx: StepContext) -> Answer:
     """An agent that ends this process takes no ack along that others' steps have earned."""
     job.deliveries[-1][0].flush()
-    return await invoke(agent, job.step, ctx)
+    try:
+        return await invoke(agent, job.step, ctx)
+    finally:
+        job.end()
 
 
 def _leave(running: "asyncio.Task[Answer]") -> None:

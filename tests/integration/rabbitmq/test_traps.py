@@ -7,6 +7,7 @@ import pytest
 from pika import frame, spec
 
 from anabranch.runtime.ports import Delivery, Outgoing, Unavailable
+from anabranch.runtime.rabbitmq import connection
 from anabranch.runtime.rabbitmq.confirms import Envelope
 from anabranch.runtime.rabbitmq.connection import PACKET_BYTES
 from anabranch.runtime.rabbitmq.packets import Properties
@@ -188,12 +189,16 @@ async def test_a_step_queue_with_other_arguments_is_used_as_it_is(amqp_url: str)
     await transport.close()
 
 
+def noted(monkeypatch: pytest.MonkeyPatch, sent: list[int]) -> None:
+    """Have the sizes of what is sent noted."""
+    send = connection._sent
+    monkeypatch.setattr(connection, "_sent", lambda stream, data: (sent.append(len(data)), send(stream, data))[1])
+
+
 async def test_what_is_published_together_is_sent_together(amqp_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     transport, sent = RabbitTransport(amqp_url), list[int]()
     await transport.connect()
-    stream = transport._raw().raw.connection._transport
-    send = stream.write
-    monkeypatch.setattr(stream, "write", lambda data: (sent.append(len(data)), send(data)))
+    noted(monkeypatch, sent)
     await transport.publish([message() for _ in range(100)])
     assert len(sent) == 1
     await transport.publish([message()._replace(body=bytes(100_000)) for _ in range(10)])
@@ -212,9 +217,8 @@ async def test_acks_of_a_turn_are_one_frame_which_leaves_when_it_is_told(
     async with asyncio.timeout(20):
         while len(taken) < 6:
             taken += await inbox.take(6)
-    stream = transport._raw().raw.connection._transport
-    send, ack = stream.write, len(frame.Method(1, spec.Basic.Ack(1)).marshal())
-    monkeypatch.setattr(stream, "write", lambda data: (sent.append(len(data)), send(data)))
+    ack = len(frame.Method(1, spec.Basic.Ack(1)).marshal())
+    noted(monkeypatch, sent)
     for one in taken[:3]:
         await inbox.ack([one])
     assert not sent

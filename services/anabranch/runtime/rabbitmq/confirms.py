@@ -71,6 +71,8 @@ class Confirms:
             self.post(envelope, window)
         window.complete = True
         if window.open:
+            if window.open == len(self._open):  # nobody else is about, who could be sent along
+                self._channel.send()
             self._set_alarm(window.due)
             await window.done
         return window

@@ -15,6 +15,7 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorException,
     AMQPConnectorPhaseErrorBase,
 )
+from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport
 from pika.exceptions import AMQPConnectionError, AMQPError
 
 from anabranch.runtime.rabbitmq.channel import Channel, settle
@@ -66,6 +67,8 @@ class Stream(AsyncioConnection):
 
     def _proto_connection_made(self, transport: Any) -> None:
         transport._MAX_RECV_BYTES = PACKET_BYTES
+        if isinstance(transport, _AsyncPlaintextTransport):  # what TLS has read already, nobody would tell again
+            transport._MAX_CONSUME_BYTES = 1  # one reading a turn: what is left is told again
         super()._proto_connection_made(transport)
 
     def _on_data_available(self, data: bytes) -> None:
@@ -84,8 +87,20 @@ class Stream(AsyncioConnection):
     def send_together(self) -> None:
         """Send what was written, and do not wait for the end of this turn of the loop."""
         if self._unsent_bytes and self._transport is not None:
-            self._transport.write(b"".join(self._unsent))
+            data = b"".join(self._unsent)
+            if left := data[_sent(self._transport, data) :]:
+                self._transport.write(left)
         self._unsent_bytes = 0
+
+
+def _sent(transport: Any, data: bytes) -> int:
+    """How much the kernel took at once; pika would first ask whether it takes any, and wait for the answer."""
+    if not isinstance(transport, _AsyncPlaintextTransport) or transport._state != transport._STATE_ACTIVE:
+        return 0
+    try:
+        return 0 if transport._tx_buffers else int(transport._sock.send(data))
+    except OSError:  # it is full, or gone: pika finds out
+        return 0
 
 
 async def connect(url: str, heartbeat: int = HEARTBEAT_SECONDS) -> "Connection":
