@@ -15,7 +15,7 @@ from uuid import UUID
 from anabranch.runtime.reading import Inbound
 
 BATCH = 256
-COMPANY_SECONDS = 0.3
+COMPANY_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
