@@ -14,7 +14,7 @@ CALLS = {
     "supervisor": (*DECIDERS, "due_runs", "history", "signal", "stop", "watch", "lookout", "marked", "mark", "looked"),
     "worker": (
         *("ack", "ack, done", "close", "connect", "consume", "declare_steps", "listen", "probe", "park", "park, done"),
-        *("publish", "publish, done", "requeue", "stop", "take"),
+        *("publish", "publish, done", "requeue", "take", "untaken"),
     ),
     "operator": ("connect", "live_runs", "unit", "read", "commit", "publish", "publish, done"),
 }
