@@ -243,7 +243,7 @@ class Convergence:
     wait_time: float | None = None
 
 
-@lru_cache(10_000)
+@lru_cache(1024)
 def _text(run_id: UUID) -> str:
     """Said several times in every step."""
     return str(run_id)
