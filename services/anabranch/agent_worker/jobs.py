@@ -72,8 +72,8 @@ async def bounded(agent: Agent, job: Job, ctx: StepContext, now: datetime) -> An
 
 async def _begun(agent: Agent, job: Job, ctx: StepContext) -> Answer:
     """An agent that ends this process takes no ack along that others' steps have earned."""
-    job.deliveries[-1][0].flush()
     try:
+        job.deliveries[-1][0].flush()
         return await invoke(agent, job.step, ctx)
     finally:
         job.end()
